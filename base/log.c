@@ -1,0 +1,247 @@
+/* base/log.c - log lines, written by a thread of their own. */
+#include "base/log.h"
+
+#include "base/clock.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LINE_MAX_BYTES 4096        /* a longer line is cut */
+#define QUEUE_MAX_BYTES (4u * MIB) /* waiting for a slow reader */
+
+/* The log is the one thing of which a process has exactly one. */
+static struct {
+    enum log_level least;
+    char hostname[256];
+    pthread_mutex_t lock;
+    pthread_cond_t filled;
+    pthread_cond_t written;
+    char *queue; /* two halves: callers fill one while the thread writes the other */
+    size_t len;
+    int half;
+    bool threaded;
+    bool stopping;
+    bool writing;
+    pthread_t thread;
+    _Atomic uint64_t dropped;
+    uint64_t dropped_told;
+    time_t stamp_for; /* the second whose date stands in stamp */
+    char stamp[32];
+} the_log = {
+    .least = LOG_LEVEL_INFO,
+    .hostname = "localhost",
+    .lock = PTHREAD_MUTEX_INITIALIZER,
+    .filled = PTHREAD_COND_INITIALIZER,
+    .written = PTHREAD_COND_INITIALIZER,
+};
+
+static char queue_memory[2][QUEUE_MAX_BYTES];
+
+void log_open(const char *hostname, enum log_level least)
+{
+    the_log.least = least;
+    log_set_hostname(hostname);
+}
+
+void log_set_hostname(const char *hostname)
+{
+    pthread_mutex_lock(&the_log.lock);
+    snprintf(the_log.hostname, sizeof the_log.hostname, "%s", hostname);
+    /* Postfix's lines carry the short name, as syslog does. */
+    the_log.hostname[strcspn(the_log.hostname, ".")] = '\0';
+    pthread_mutex_unlock(&the_log.lock);
+}
+
+bool log_enabled(enum log_level level)
+{
+    return level >= the_log.least;
+}
+
+uint64_t log_dropped(void)
+{
+    return atomic_load(&the_log.dropped);
+}
+
+static void write_all(const char *p, size_t len)
+{
+    while (len > 0) {
+        ssize_t n = write(STDERR_FILENO, p, len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0) {
+            atomic_fetch_add(&the_log.dropped, 1); /* full disk or closed pipe: mail goes on */
+            return;
+        }
+        p += n;
+        len -= (size_t)n;
+    }
+}
+
+/* "Nov 23 16:05:12"; made once a second. Under the lock. */
+static const char *stamp_now(void)
+{
+    time_t now = (time_t)(clock_wall_ms(&clock_system) / 1000);
+    struct tm tm;
+
+    if (now != the_log.stamp_for) {
+        localtime_r(&now, &tm);
+        strftime(the_log.stamp, sizeof the_log.stamp, "%b %e %H:%M:%S", &tm);
+        the_log.stamp_for = now;
+    }
+    return the_log.stamp;
+}
+
+static const char *level_word(enum log_level level)
+{
+    switch (level) {
+    case LOG_LEVEL_DEBUG:
+        return "debug: ";
+    case LOG_LEVEL_INFO:
+        return "";
+    case LOG_LEVEL_WARNING:
+        return "warning: ";
+    case LOG_LEVEL_ERROR:
+        return "error: ";
+    case LOG_LEVEL_FATAL:
+        return "fatal: ";
+    }
+    return "";
+}
+
+/* Copies text to out so that no byte can forge a line or move a cursor. */
+static size_t clean(const char *text, size_t len, char *out, size_t room)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < len && n + 5 < room; i++) {
+        unsigned char c = (unsigned char)text[i];
+
+        if (c >= 0x20 && c != 0x7f)
+            out[n++] = (char)c;
+        else
+            n += (size_t)snprintf(out + n, room - n, "\\x%02x", c);
+    }
+    return n;
+}
+
+void log_vwrite(enum log_level level, const char *part, const char *fmt, va_list ap)
+{
+    char text[LINE_MAX_BYTES];
+    char line[LINE_MAX_BYTES + 512];
+    int text_len;
+    size_t n;
+
+    if (!log_enabled(level))
+        return;
+    text_len = vsnprintf(text, sizeof text, fmt, ap);
+    if (text_len < 0)
+        return;
+    if ((size_t)text_len >= sizeof text)
+        text_len = sizeof text - 1;
+
+    pthread_mutex_lock(&the_log.lock);
+    n = (size_t)snprintf(line, 512, "%s %s relayd/%s[%d]: %s", stamp_now(), the_log.hostname, part,
+                         (int)getpid(), level_word(level));
+    n += clean(text, (size_t)text_len, line + n, sizeof line - n - 1);
+    line[n++] = '\n';
+    if (!the_log.threaded) {
+        write_all(line, n);
+    } else if (the_log.len + n > QUEUE_MAX_BYTES) {
+        atomic_fetch_add(&the_log.dropped, 1);
+    } else {
+        memcpy(the_log.queue + the_log.len, line, n);
+        if (the_log.len == 0)
+            pthread_cond_signal(&the_log.filled);
+        the_log.len += n;
+    }
+    pthread_mutex_unlock(&the_log.lock);
+}
+
+void log_write(enum log_level level, const char *part, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    log_vwrite(level, part, fmt, ap);
+    va_end(ap);
+}
+
+static void tell_dropped(void)
+{
+    uint64_t dropped = atomic_load(&the_log.dropped);
+
+    if (dropped == the_log.dropped_told)
+        return;
+    the_log.dropped_told = dropped;
+    log_warning("log", "%llu lines were lost: standard error did not take them",
+                (unsigned long long)dropped);
+}
+
+static void *writer_main(void *arg)
+{
+    (void)arg;
+    pthread_mutex_lock(&the_log.lock);
+    for (;;) {
+        char *ready;
+        size_t len;
+
+        while (the_log.len == 0 && !the_log.stopping)
+            pthread_cond_wait(&the_log.filled, &the_log.lock);
+        if (the_log.len == 0)
+            break;
+        ready = the_log.queue;
+        len = the_log.len;
+        the_log.half = !the_log.half;
+        the_log.queue = queue_memory[the_log.half];
+        the_log.len = 0;
+        the_log.writing = true;
+        pthread_mutex_unlock(&the_log.lock);
+        write_all(ready, len);
+        tell_dropped();
+        pthread_mutex_lock(&the_log.lock);
+        the_log.writing = false;
+        pthread_cond_broadcast(&the_log.written);
+    }
+    pthread_mutex_unlock(&the_log.lock);
+    return NULL;
+}
+
+void log_start_thread(void)
+{
+    the_log.queue = queue_memory[0];
+    the_log.len = 0;
+    the_log.stopping = false;
+    if (pthread_create(&the_log.thread, NULL, writer_main, NULL) == 0)
+        the_log.threaded = true;
+}
+
+void log_flush(void)
+{
+    struct timespec until;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec++;
+    pthread_mutex_lock(&the_log.lock);
+    while (the_log.threaded && (the_log.len != 0 || the_log.writing))
+        if (pthread_cond_timedwait(&the_log.written, &the_log.lock, &until) != 0)
+            break;
+    pthread_mutex_unlock(&the_log.lock);
+}
+
+void log_stop_thread(void)
+{
+    if (!the_log.threaded)
+        return;
+    pthread_mutex_lock(&the_log.lock);
+    the_log.stopping = true;
+    pthread_cond_signal(&the_log.filled);
+    pthread_mutex_unlock(&the_log.lock);
+    pthread_join(the_log.thread, NULL);
+    the_log.threaded = false;
+}

@@ -1,0 +1,52 @@
+/* net/loop.h - what a thread that serves connections offers its guests.
+ *
+ * A loop is an interface: net/uvloop.c makes real ones, the simulator its
+ * own. All calls are for the loop's own thread but loop_post().
+ */
+#ifndef NET_LOOP_H
+#define NET_LOOP_H
+
+#include "base/clock.h"
+#include "base/err.h"
+#include "base/post.h"
+#include "base/timers.h"
+#include "net/addr.h"
+
+struct loop;
+struct stream;
+struct stream_events;
+
+struct loop_ops {
+    void (*post)(struct loop *l, struct post *p);
+    void (*timers_changed)(struct loop *l); /* the earliest timer may have moved */
+    struct err (*connect)(struct loop *l, const struct net_addr *to, const struct net_addr *from,
+                          const struct stream_events *events, void *ctx, struct stream **out);
+};
+
+struct loop {
+    const struct loop_ops *ops;
+    const struct clock *clock;
+    struct timers timers;
+    struct rng rng;
+    uint64_t now_ms; /* monotonic; read once a turn */
+    unsigned index;  /* 0 is the scheduler's */
+};
+
+/* Any thread. p->run runs on the loop's thread, never before this returns. */
+static inline void loop_post(struct loop *l, struct post *p)
+{
+    l->ops->post(l, p);
+}
+
+static inline void loop_arm(struct loop *l, struct timer *t, uint64_t delay_ms)
+{
+    timers_arm(&l->timers, t, l->now_ms + delay_ms);
+    l->ops->timers_changed(l);
+}
+
+static inline void loop_disarm(struct loop *l, struct timer *t)
+{
+    timers_disarm(&l->timers, t);
+}
+
+#endif

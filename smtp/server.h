@@ -1,0 +1,111 @@
+/* smtp/server.h - the SMTP server's side of a session, without I/O (RFC 5321).
+ *
+ * Bytes go in by smtp_server_feed(); replies come out in smtp_server_out();
+ * what it can't decide alone it asks its handler, one question at a time, and
+ * stands still (parked) until smtp_server_answer(). Pipelined commands wait
+ * meanwhile in a bounded buffer; when smtp_server_wants_input() turns false
+ * the owner stops reading.
+ *
+ * A handler function may answer at once, from inside the call, or later. One
+ * thread. The engine never reads a clock; the owner sets deadlines from
+ * smtp_server_timeout_ms().
+ */
+#ifndef SMTP_SERVER_H
+#define SMTP_SERVER_H
+
+#include "base/buf.h"
+#include "mail/path.h"
+#include "mail/reply.h"
+
+struct smtp_server;
+
+struct smtp_server_options { /* shared by many sessions, outlives them */
+    const char *hostname;
+    uint64_t message_size_max;   /* bytes; 0 = no limit (SIZE 0) */
+    unsigned recipients_max;     /* per message; further ones get 452 4.5.3 */
+    unsigned errors_max;         /* then 421 4.7.0 and the end */
+    unsigned commands_idle_max;  /* NOOP, RSET, VRFY, HELP in a row without mail; then 421 */
+    unsigned messages_max;       /* per session; 0 = no limit; told by LIMITS MAILMAX (RFC 9422) */
+    unsigned received_max;       /* more Received fields are a loop: 554 5.4.6 */
+    uint64_t command_timeout_ms; /* 5 minutes */
+    uint64_t data_timeout_ms;    /* between pieces of content: 3 minutes */
+    bool repair_line_ends;
+};
+
+enum smtp_body { SMTP_BODY_UNSPECIFIED, SMTP_BODY_7BIT, SMTP_BODY_8BITMIME };
+
+struct smtp_sender { /* MAIL FROM */
+    struct mail_path path;
+    uint64_t size; /* SIZE=, 0 if not said */
+    enum smtp_body body;
+};
+
+struct smtp_recipient { /* RCPT TO */
+    struct mail_path path;
+};
+
+/* What the engine knows when content begins or ends. */
+struct smtp_content {
+    uint64_t size_bytes;  /* canonical bytes given to message_bytes */
+    bool eight_bit;
+    size_t header_bytes;  /* of these, the header with its empty line, if any */
+};
+
+struct smtp_server_handler {
+    /* MAIL and RCPT, well-formed: accept with smtp_server_answer 250, or refuse. */
+    void (*sender)(void *ctx, const struct smtp_sender *from);
+    void (*recipient)(void *ctx, const struct smtp_recipient *to);
+    /* DATA, or the first BDAT: make ready to take content; answer 354 (any
+     * 2xx or 3xx) or refuse. */
+    void (*message_begin)(void *ctx);
+    /* Canonical content, header first. Not answered. To slow the client down
+     * call smtp_server_hold(). Not called for content already refused. */
+    void (*message_bytes)(void *ctx, struct slice bytes);
+    /* All of it is there and sound: answer 250 once it is durable, or refuse. */
+    void (*message_end)(void *ctx, const struct smtp_content *content);
+    /* The transaction is over without message_end (RSET, refused content,
+     * EHLO, the end of the session): forget sender, recipients, content. Also
+     * after a refused message_end. Not answered. */
+    void (*transaction_reset)(void *ctx);
+    /* Each refusal as it goes out, for the log; may be NULL. `command` is the
+     * line as received, cut to a bound. */
+    void (*refused)(void *ctx, unsigned code, struct slice reply, struct slice command);
+};
+
+/* opt and handler outlive the session; hostname in opt names us. */
+struct smtp_server *smtp_server_new(const struct smtp_server_options *opt,
+                                    const struct smtp_server_handler *handler, void *ctx);
+void smtp_server_free(struct smtp_server *s); /* calls transaction_reset if one is open. NULL is fine */
+
+/* "220 hostname ESMTP"; or, instead, smtp_server_reject: a 421 or 554 greeting and the end. */
+void smtp_server_greet(struct smtp_server *s);
+void smtp_server_reject(struct smtp_server *s, unsigned code, const char *text);
+
+void smtp_server_feed(struct smtp_server *s, struct slice in); /* takes all of it */
+/* End of input from the peer; an unfinished message is dropped. */
+void smtp_server_eof(struct smtp_server *s);
+struct buf *smtp_server_out(struct smtp_server *s); /* send and buf_take it */
+bool smtp_server_wants_input(const struct smtp_server *s);
+bool smtp_server_closing(const struct smtp_server *s); /* send what is in out, then close */
+uint64_t smtp_server_timeout_ms(const struct smtp_server *s); /* for the next input; 0 while parked */
+
+/* Answers the question asked. `text` begins with the enhanced code:
+ * smtp_server_answer(s, 250, "2.0.0 queued as %s", id). Lines are split at
+ * '\n'. A 421 ends the session. */
+void smtp_server_answer(struct smtp_server *s, unsigned code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+bool smtp_server_parked(const struct smtp_server *s);
+
+/* Content flow: while held, fed bytes wait and wants_input() is false. */
+void smtp_server_hold(struct smtp_server *s, bool on);
+
+/* The owner ends the session: 421 4.x.x text after the reply under way (at
+ * once when none is), e.g. for time-outs ("4.4.2 idle too long") and stopping. */
+void smtp_server_shutdown(struct smtp_server *s, const char *text);
+
+/* For Received, logs and policy. */
+const char *smtp_server_helo(const struct smtp_server *s); /* "" before EHLO */
+bool smtp_server_esmtp(const struct smtp_server *s);
+unsigned smtp_server_recipient_count(const struct smtp_server *s); /* accepted so far in this message */
+bool smtp_server_in_transaction(const struct smtp_server *s);
+
+#endif
