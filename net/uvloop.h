@@ -24,4 +24,11 @@ MUST_CHECK struct err listener_new(struct loop *l, int fd, listener_accepted *ac
                                    struct listener **out);
 void listener_free(struct listener *ln); /* NULL is fine */
 
+/* Calls readable() whenever fd has something to read or is at its end. The
+ * descriptor stays the caller's. */
+struct fd_watch;
+MUST_CHECK struct err fd_watch_new(struct loop *l, int fd, void (*readable)(void *ctx), void *ctx,
+                                   struct fd_watch **out);
+void fd_watch_free(struct fd_watch *w); /* NULL is fine */
+
 #endif
