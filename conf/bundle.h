@@ -1,0 +1,51 @@
+/* conf/bundle.h - a configuration as bytes in memory: every file of it.
+ *
+ * The parent reads the files, as root, once; the children get the same bytes
+ * through a memfd and parse them again, so that all act on one text whatever
+ * happens to the files meanwhile. What could not be read is part of it, too:
+ * the same diagnostics come out everywhere.
+ */
+#ifndef CONF_BUNDLE_H
+#define CONF_BUNDLE_H
+
+#include "base/buf.h"
+#include "base/err.h"
+
+enum bundle_kind {
+    BUNDLE_FILE,   /* configuration text; the first entry is the main file */
+    BUNDLE_LIST,   /* what an include with a wildcard or folder stands for: absolute paths, each ended by NUL */
+    BUNDLE_SECRET, /* contents of a file that a _file directive names */
+    BUNDLE_ENV,    /* path is the variable's name, contents its value */
+};
+
+struct bundle_entry {
+    enum bundle_kind kind;
+    char *path;       /* absolute, but for BUNDLE_ENV */
+    struct buf bytes;
+    char *problem;    /* why there are no bytes ("Permission denied"), or NULL */
+};
+
+struct bundle {
+    char *name; /* the main file as the person named it */
+    struct bundle_entry *entries;
+    size_t count;
+    size_t cap;
+};
+
+#define BUNDLE_FILE_MAX  (4u * MIB)  /* of one file */
+#define BUNDLE_BYTES_MAX (32u * MIB) /* of all together */
+#define BUNDLE_FILES_MAX 1024u
+
+struct bundle *bundle_new(const char *name);
+void bundle_free(struct bundle *b); /* wipes the bytes; NULL is fine */
+
+/* The bytes are copied. Not more than the limits above: ERR_LIMIT. */
+MUST_CHECK struct err bundle_add(struct bundle *b, enum bundle_kind kind, const char *path,
+                                 struct slice bytes, const char *problem);
+const struct bundle_entry *bundle_find(const struct bundle *b, enum bundle_kind kind, struct slice path);
+
+/* To bytes and back; parsing trusts nothing. */
+void bundle_write(const struct bundle *b, struct buf *out);
+MUST_CHECK struct err bundle_parse(struct slice bytes, struct bundle **out);
+
+#endif
