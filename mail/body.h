@@ -40,7 +40,9 @@ bool mail_data_feed(struct mail_data_reader *r, struct slice in, size_t *used, m
 void mail_data_finish(struct mail_data_reader *r, mail_data_sink *sink, void *ctx);
 
 /* Writes DATA content: appends canonical bytes with dots stuffed.
- * `at_line_start` carries over between pieces; begin with true. */
+ * `at_line_start` carries over between pieces; begin with true. Whatever the
+ * bytes, no lone CR or LF and no end mark comes out, and pieces may be cut
+ * anywhere, between CR and LF too. */
 void mail_data_stuff(struct buf *out, struct slice bytes, bool *at_line_start);
 /* The end mark: adds CR LF first if the content did not end with one. */
 void mail_data_end(struct buf *out, bool at_line_start);

@@ -15,8 +15,10 @@ struct mail_header_scan {
     bool malformed;     /* ended by a line that is no field: there is no empty line */
     unsigned received;  /* Received fields */
     unsigned delivered_to;
-    unsigned state;     /* private */
+    unsigned state;     /* private, as are the rest */
     size_t line_start;
+    size_t at;
+    size_t name_len;
 };
 
 /* `all` is the content from its first byte on, growing from call to call.
@@ -34,7 +36,8 @@ bool mail_header_find(struct slice header, const char *name, struct mail_field *
 
 /* Value on one line: folds removed, blanks squeezed, control bytes dropped. */
 void mail_field_unfold(struct slice value, struct buf *out);
-/* The <…> of Message-ID, without brackets; empty if there is none. */
+/* The <…> of Message-ID, without brackets; empty if there is none, or if it
+ * holds a fold or a control byte. */
 struct slice mail_header_message_id(struct slice header);
 
 /* "Mon, 23 Nov 2026 16:05:12 +0000" (RFC 5322 section 3.3), in UTC. */
