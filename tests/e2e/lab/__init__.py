@@ -1,0 +1,36 @@
+"""A laboratory on loopback: relayd, its neighbours, and hands to poke them with.
+
+relayd.py   the daemon under test and relayctl
+dns.py      a real authoritative server (nsd) and a scriptable liar
+sink.py     a scriptable SMTP server, the far end
+client.py   a scriptable SMTP client that sends exactly the bytes it is told
+postfix.py  a real Postfix on high ports, and smtp-source and smtp-sink
+tools.py    swaks and curl
+mail.py     messages to send, bounces to read
+wait.py     deadlines instead of sleeps; ports.py: ports nobody else takes
+process.py  starting and stopping programs
+"""
+
+import os
+import subprocess
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[3]
+BUILD = Path(os.environ.get("RELAYD_BUILD", ROOT / "build")).resolve()
+PEERS = ROOT / "build-peers"
+
+RELAYD = BUILD / "relayd" / "relayd"
+RELAYCTL = BUILD / "relayctl" / "relayctl"
+
+
+def unpack(*packages):
+    """Peers that are used unpacked; returns the root they are below."""
+    subprocess.run([ROOT / "tests" / "unpack", PEERS, *packages], check=True)
+    return PEERS / "root"
+
+
+def library_path(root):
+    """LD_LIBRARY_PATH for programs below an unpacked root."""
+    lib = root / "usr" / "lib"
+    found = [str(d) for d in sorted(lib.glob("*-linux-gnu")) if d.is_dir()]
+    return ":".join(found + [str(lib / "postfix"), str(lib)])
