@@ -35,6 +35,9 @@ void diagnostics_add(struct diagnostics *d, bool error, const char *file, unsign
 void diagnostics_vadd(struct diagnostics *d, bool error, const char *file, unsigned line, unsigned column,
                       struct slice line_text, const char *fmt, va_list ap) PRINTF_LIKE(7, 0);
 
+/* By file, in the order the files were first named, then line and column. */
+void diagnostics_sort(struct diagnostics *d);
+
 /* Appends all as text for people; control characters are shown as \xNN. */
 void diagnostics_format(const struct diagnostics *d, struct buf *out);
 void diagnostics_print(const struct diagnostics *d); /* to standard error */

@@ -1,0 +1,204 @@
+/* conf/check.c - holding the statements of a configuration against the table
+ * of directives. */
+#include "conf/conf.h"
+
+#include "base/mem.h"
+#include "conf/suggest.h"
+
+#include <stdlib.h>
+
+const struct conf_row *conf_row_find(const struct conf_schema *schema, const char *parent,
+                                     struct slice name)
+{
+    for (const struct conf_row *r = schema->rows; r->name != NULL; r++) {
+        if (strcmp(r->parent, parent) == 0 && slice_eq(slice_str(r->name), name))
+            return r;
+    }
+    return NULL;
+}
+
+static void add_place(struct buf *text, const char *parent)
+{
+    if (parent[0] != '\0')
+        buf_printf(text, "in \"%s { … }\"", parent);
+    else
+        buf_add_str(text, "outside of blocks");
+}
+
+/* Where else such a name is known, for a line in the wrong block. */
+static void add_other_places(struct conf *c, struct buf *text, struct slice name)
+{
+    unsigned n = 0;
+
+    for (const struct conf_row *r = c->schema->rows; r->name != NULL; r++) {
+        if (!slice_eq(slice_str(r->name), name))
+            continue;
+        buf_add_str(text, n++ == 0 ? "; it stands " : " or ");
+        add_place(text, r->parent);
+    }
+}
+
+static void unknown(struct conf *c, const struct conf_stmt *s, const char *parent)
+{
+    struct suggest suggest = { .word = s->name.text };
+    struct buf text = { 0 };
+
+    if (slice_eq(s->name.text, SLICE("include"))) {
+        conf_error(c, &s->name, "\"include\" stands outside of blocks");
+        return;
+    }
+    buf_printf(&text, "unknown directive \"%.*s\"", (int)slice_head(s->name.text, 60).len,
+               s->name.text.ptr);
+    if (parent[0] != '\0')
+        buf_printf(&text, " in \"%s\"", parent);
+    add_other_places(c, &text, s->name.text);
+    for (const struct conf_row *r = c->schema->rows; r->name != NULL; r++) {
+        if (strcmp(r->parent, parent) == 0)
+            suggest_offer(&suggest, slice_str(r->name));
+    }
+    if (parent[0] == '\0')
+        suggest_offer(&suggest, SLICE("include"));
+    if (suggest.best.len != 0)
+        buf_printf(&text, "; did you mean \"%.*s\"?", (int)suggest.best.len, suggest.best.ptr);
+    conf_error(c, &s->name, "%s", buf_cstr(&text));
+    buf_release(&text);
+}
+
+/* A secret's file is read while fetching; here its absence shows. */
+static bool seen_value(void *ctx, const struct conf_type *type, const struct conf_word *word)
+{
+    struct conf *c = ctx;
+    const struct bundle_entry *e;
+
+    if (strcmp(type->name, "SECRET_FILE") != 0)
+        return true;
+    e = conf_want(c, BUNDLE_SECRET, conf_path(c, word->file, word->text));
+    if (e != NULL && e->problem == NULL)
+        return true;
+    conf_error(c, word, "can't use \"%.*s\": %s", (int)word->text.len, word->text.ptr,
+               e != NULL ? e->problem : "it is not part of this configuration");
+    return false;
+}
+
+/* Repetitions: equal row and title, in the order they were written. */
+struct entry {
+    const struct conf_stmt *s;
+    struct slice title;
+    size_t order;
+};
+
+static int compare_nocase(struct slice a, struct slice b)
+{
+    for (size_t i = 0; i < a.len && i < b.len; i++) {
+        int d = ascii_lower(a.ptr[i]) - ascii_lower(b.ptr[i]);
+
+        if (d != 0)
+            return d;
+    }
+    return (a.len > b.len) - (a.len < b.len);
+}
+
+static int compare_twins(const struct entry *a, const struct entry *b)
+{
+    if (a->s->row != b->s->row)
+        return a->s->row < b->s->row ? -1 : 1;
+    return compare_nocase(a->title, b->title);
+}
+
+static int compare_entries(const void *x, const void *y)
+{
+    const struct entry *a = x, *b = y;
+    int d = compare_twins(a, b);
+
+    return d != 0 ? d : (a->order > b->order) - (a->order < b->order);
+}
+
+static void report_twin(struct conf *c, const struct entry *first, const struct entry *second)
+{
+    const struct conf_word *at = &second->s->name;
+
+    if (second->title.len != 0)
+        conf_error(c, &second->s->args[0], "a second %s \"%.*s\"; the first is at %s:%u",
+                   second->s->row->name, (int)second->title.len, second->title.ptr,
+                   first->s->name.file->shown, first->s->name.line);
+    else
+        conf_error(c, at, "a second \"%s\"; the first is at %s:%u", second->s->row->name,
+                   first->s->name.file->shown, first->s->name.line);
+}
+
+static void check_twins(struct conf *c, const struct conf_stmt *block)
+{
+    struct entry *entries;
+    size_t count = 0;
+    size_t first = 0;
+
+    for (const struct conf_stmt *s = block->first; s != NULL; s = s->next)
+        count++;
+    if (count < 2)
+        return;
+    entries = mem_zero(count, sizeof *entries);
+    count = 0;
+    for (const struct conf_stmt *s = block->first; s != NULL; s = s->next) {
+        struct slice title = SLICE_EMPTY;
+
+        if (s->row == NULL || (s->row->flags & (CONF_MANY | CONF_TITLED)) == CONF_MANY)
+            continue;
+        if ((s->row->flags & CONF_TITLED) != 0 && s->arg_count != 0)
+            title = s->args[0].text;
+        entries[count] = (struct entry){ .s = s, .title = title, .order = count };
+        count++;
+    }
+    qsort(entries, count, sizeof *entries, compare_entries);
+    for (size_t i = 1; i < count; i++) {
+        if (compare_twins(&entries[first], &entries[i]) == 0)
+            report_twin(c, &entries[first], &entries[i]);
+        else
+            first = i;
+    }
+    free(entries);
+}
+
+static void check_block(struct conf *c, struct conf_stmt *block, const char *parent, bool later);
+
+static void check_stmt(struct conf *c, struct conf_stmt *s, const char *parent, bool later)
+{
+    const struct conf_row *row = conf_row_find(c->schema, parent, s->name.text);
+    bool was_bad = s->bad;
+
+    s->row = row;
+    if (row == NULL) {
+        unknown(c, s, parent);
+        s->bad = true;
+        return;
+    }
+    if (!s->bad &&
+        !conf_pattern_match(c->patterns[row - c->schema->rows], s, c->diags, seen_value, c))
+        s->bad = true;
+    if (s->has_block && (row->flags & (CONF_BLOCK | CONF_BLOCK_MUST)) == 0) {
+        conf_error(c, &s->name, "\"%s\" takes no block", row->name);
+        s->bad = true;
+        return;
+    }
+    if (!s->has_block && (row->flags & CONF_BLOCK_MUST) != 0 && !was_bad) {
+        conf_error(c, &s->end, "\"%s\" needs a block: { … }", row->name);
+        s->bad = true;
+    }
+    if ((row->flags & CONF_LATER) != 0 && !later && !s->bad) {
+        conf_error(c, &s->name, "\"%s\" is not in this release", row->name);
+        s->bad = true;
+    }
+    if (s->has_block)
+        check_block(c, s, row->name, later || (row->flags & CONF_LATER) != 0);
+}
+
+static void check_block(struct conf *c, struct conf_stmt *block, const char *parent, bool later)
+{
+    for (struct conf_stmt *s = block->first; s != NULL; s = s->next)
+        check_stmt(c, s, parent, later);
+    check_twins(c, block);
+}
+
+void conf_check(struct conf *c, struct conf_stmt *root)
+{
+    check_block(c, root, "", false);
+}

@@ -1,0 +1,94 @@
+/* conf/conf.h - from a bundle of files to values in the caller's structs.
+ *
+ * One table of rows describes every directive; conf/ finds, checks and orders
+ * the statements by it and hands each to its row's `take`, without knowing
+ * what any of them means. All errors are reported, not only the first.
+ */
+#ifndef CONF_CONF_H
+#define CONF_CONF_H
+
+#include "conf/bundle.h"
+#include "conf/parse.h"
+#include "conf/pattern.h"
+
+struct conf;
+
+/* Stores a statement that passed its checks: `into` is the parent's struct at
+ * the row's offset. A problem it finds it tells by conf_error(). */
+typedef void conf_take(struct conf *c, const struct conf_stmt *s, void *into);
+
+enum { /* of rows */
+    CONF_MANY = 1,       /* may be repeated; else a second one is an error */
+    CONF_TITLED = 2,     /* the first argument is its title; two alike are an error */
+    CONF_BLOCK = 4,      /* may have a block */
+    CONF_BLOCK_MUST = 8, /* must have one */
+    CONF_LATER = 16,     /* checked, then refused: "not in this release" */
+    CONF_ENV_TITLE = 32, /* repeated; variables RELAYD_NAME_TITLE_… reach into each block */
+    CONF_ENV_PLAIN = 64, /* repeated; variables RELAYD_NAME_… reach into the one without a title */
+};
+
+struct conf_row {
+    const char *parent; /* "" or the name of the directive it stands in */
+    const char *name;
+    const char *args;   /* see conf/pattern.h */
+    unsigned flags;
+    conf_take *take;
+    size_t offset;
+};
+
+struct conf_schema {
+    const struct conf_row *rows; /* the last has no name */
+    const struct conf_type *types;
+    const char *env_prefix;      /* "RELAYD_" */
+};
+
+/* Brings what `path` (absolute) names into the bundle, as an entry of that
+ * kind; for BUNDLE_FILE it may become a BUNDLE_LIST. */
+typedef void conf_fetch(struct bundle *b, enum bundle_kind kind, const char *path);
+
+struct conf {
+    const struct conf_schema *schema;
+    struct bundle *bundle;
+    conf_fetch *fetch;  /* NULL: what is not in the bundle is not there */
+    struct pool *pool;  /* the tree and what takers make of it */
+    struct diagnostics *diags;
+    struct conf_pattern **patterns; /* of each row */
+    unsigned includes;
+    void *user; /* for takers */
+};
+
+/* Parses, includes, overrides from the environment, checks, and unless
+ * fetching calls the takers with `into` for top-level rows. The bundle must
+ * outlive what is taken. */
+void conf_load(struct conf *c, void *into);
+
+/* Reads everything from disk into a new bundle, with the variables of envp
+ * that begin with the prefix. */
+struct bundle *conf_read(const struct conf_schema *schema, const char *path, char *const *envp);
+
+/* For takers. */
+void conf_take_block(struct conf *c, const struct conf_stmt *s, void *into); /* its block, into the same struct */
+size_t conf_count(const struct conf_stmt *block, const char *name);          /* how many it has of a row */
+const struct conf_stmt *conf_find(const struct conf_stmt *block, const char *name); /* the first, or NULL */
+
+void conf_take_unsigned(struct conf *c, const struct conf_stmt *s, void *into);  /* NUMBER, or unlimited: 0 */
+void conf_take_u16(struct conf *c, const struct conf_stmt *s, void *into);       /* NUMBER */
+void conf_take_size(struct conf *c, const struct conf_stmt *s, void *into);      /* uint64_t; a keyword is 0 */
+void conf_take_duration(struct conf *c, const struct conf_stmt *s, void *into);  /* uint64_t ms; a keyword is 0 */
+void conf_take_switch(struct conf *c, const struct conf_stmt *s, void *into);    /* bool */
+void conf_take_flag(struct conf *c, const struct conf_stmt *s, void *into);      /* bool: it is there */
+void conf_take_string(struct conf *c, const struct conf_stmt *s, void *into);    /* const char * */
+void conf_take_path(struct conf *c, const struct conf_stmt *s, void *into);      /* const char *, absolute */
+void conf_take_nothing(struct conf *c, const struct conf_stmt *s, void *into);
+
+void conf_error(struct conf *c, const struct conf_word *at, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+/* For conf/ itself. */
+const struct conf_row *conf_row_find(const struct conf_schema *schema, const char *parent, struct slice name);
+void conf_include(struct conf *c, struct conf_stmt *root);   /* parses the main file and what it includes */
+void conf_override(struct conf *c, struct conf_stmt *root);  /* by variables of the environment */
+void conf_check(struct conf *c, struct conf_stmt *root);     /* names, arguments, blocks, repetitions */
+char *conf_path(struct conf *c, const struct conf_file *file, struct slice name); /* absolute, in the pool */
+const struct bundle_entry *conf_want(struct conf *c, enum bundle_kind kind, const char *path);
+
+#endif

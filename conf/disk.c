@@ -1,0 +1,155 @@
+/* conf/disk.c - reading a configuration's files, once, as the user who may:
+ * the only part of conf/ that touches the disk. */
+#include "conf/conf.h"
+
+#include "base/mem.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <glob.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static void add(struct bundle *b, enum bundle_kind kind, const char *path, struct slice bytes,
+                const char *problem)
+{
+    struct err e = bundle_add(b, kind, path, bytes, problem);
+
+    /* Over the limits: the entry says so; when even that has no room, the
+     * missing entry is an error where it is wanted. */
+    if (err_failed(e) && bytes.len != 0)
+        e = bundle_add(b, kind, path, SLICE_EMPTY, e.what);
+}
+
+/* NULL when all was read. */
+static const char *read_all(int fd, struct buf *out)
+{
+    for (;;) {
+        ssize_t n = read(fd, buf_reserve(out, 65536), 65536);
+
+        if (n < 0 && errno != EINTR)
+            return strerror(errno);
+        if (n == 0)
+            return NULL;
+        if (n > 0)
+            buf_extend(out, (size_t)n);
+        if (buf_len(out) > BUNDLE_FILE_MAX)
+            return "it is larger than 4 MiB";
+    }
+}
+
+static void add_list(struct bundle *b, const char *path, const char *pattern)
+{
+    glob_t found = { 0 };
+    struct buf names = { 0 };
+    int result = glob(pattern, GLOB_ERR, NULL, &found); /* sorted */
+
+    if (result != 0 && result != GLOB_NOMATCH) {
+        add(b, BUNDLE_LIST, path, SLICE_EMPTY, "the folder can't be searched");
+        globfree(&found);
+        return;
+    }
+    for (size_t i = 0; result == 0 && i < found.gl_pathc; i++)
+        buf_add(&names, slice_make(found.gl_pathv[i], strlen(found.gl_pathv[i]) + 1));
+    add(b, BUNDLE_LIST, path, buf_bytes(&names), NULL);
+    buf_release(&names);
+    globfree(&found);
+}
+
+/* A folder stands for its *.conf; its own name is meant as it is. */
+static void add_folder(struct bundle *b, const char *path)
+{
+    struct buf pattern = { 0 };
+
+    for (const char *p = path; *p != '\0'; p++) {
+        if (strchr("\\*?[", *p) != NULL)
+            buf_add_byte(&pattern, '\\');
+        buf_add_byte(&pattern, *p);
+    }
+    buf_add_str(&pattern, "/*.conf");
+    add_list(b, path, buf_cstr(&pattern));
+    buf_release(&pattern);
+}
+
+static void fetch_file(struct bundle *b, enum bundle_kind kind, const char *path)
+{
+    struct buf bytes = { 0 };
+    const char *problem = NULL;
+    struct stat st;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* a FIFO must not stop us */
+
+    if (fd < 0 || fstat(fd, &st) != 0)
+        problem = strerror(errno);
+    else if (kind == BUNDLE_FILE && S_ISDIR(st.st_mode))
+        add_folder(b, path);
+    else if (!S_ISREG(st.st_mode) && !S_ISCHR(st.st_mode))
+        problem = S_ISDIR(st.st_mode) ? "Is a directory" : "it is not a regular file";
+    else if (kind == BUNDLE_SECRET && (st.st_mode & S_IRWXO) != 0)
+        problem = "everybody may read or write it; chmod o= takes that away";
+    else
+        problem = read_all(fd, &bytes);
+    if (bundle_find(b, BUNDLE_LIST, slice_str(path)) == NULL)
+        add(b, kind, path, problem == NULL ? buf_bytes(&bytes) : SLICE_EMPTY, problem);
+    buf_wipe(&bytes);
+    if (fd >= 0)
+        close(fd);
+}
+
+static void fetch(struct bundle *b, enum bundle_kind kind, const char *path)
+{
+    if (kind == BUNDLE_LIST)
+        add_list(b, path, path);
+    else
+        fetch_file(b, kind, path);
+}
+
+/* What the working directory makes of it; links are left alone. */
+static char *absolute(const char *path)
+{
+    struct buf out = { 0 };
+    char *cwd;
+
+    if (path[0] == '/')
+        return mem_str(path);
+    cwd = getcwd(NULL, 0);
+    buf_printf(&out, "%s/%s", cwd != NULL ? cwd : "", path);
+    free(cwd);
+    return buf_detach(&out);
+}
+
+struct bundle *conf_read(const struct conf_schema *schema, const char *path, char *const *envp)
+{
+    struct bundle *b = bundle_new(path);
+    struct diagnostics ignored = { 0 }; /* they come again from the load */
+    struct conf c = {
+        .schema = schema,
+        .bundle = b,
+        .fetch = fetch,
+        .pool = pool_new(),
+        .diags = &ignored,
+    };
+    char *main_path = absolute(path);
+
+    fetch_file(b, BUNDLE_FILE, main_path);
+    if (b->count != 0 && b->entries[0].kind == BUNDLE_LIST)
+        b->entries[0].problem = mem_str("Is a directory");
+    for (; envp != NULL && *envp != NULL; envp++) {
+        struct slice value = slice_str(*envp);
+        struct slice name;
+
+        if (slice_split(&value, '=', &name) &&
+            slice_starts_nocase(name, slice_str(schema->env_prefix))) {
+            char *variable = mem_dup(name.ptr, name.len);
+
+            add(b, BUNDLE_ENV, variable, value, NULL);
+            free(variable);
+        }
+    }
+    conf_load(&c, NULL);
+    diagnostics_release(&ignored);
+    pool_free(c.pool);
+    free(main_path);
+    return b;
+}
