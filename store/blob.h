@@ -15,7 +15,8 @@ struct blobs; /* a folder of blobs and its threads */
 
 struct blobs_options {
     const char *path; /* folder, made if missing (0700); subfolders spread the files */
-    unsigned threads; /* 0: calls run at once in the caller, completions still by post (simulator) */
+    unsigned threads; /* 0: calls run at once in the caller and nothing is synced; completions
+                         still by post (simulator) */
 };
 
 MUST_CHECK struct err blobs_open(const struct blobs_options *opt, struct blobs **out);
@@ -35,7 +36,9 @@ struct blob_op {
     struct blobs *blobs; /* ours */
 };
 
-/* Any thread. Operations on one id run in the order given. */
+/* Any thread. Operations on one id run in the order given. After a failed
+ * append or seal the blob is spoiled: every further one fails, and only
+ * unlink is left. Every blob begun is sealed or unlinked in the end. */
 void blob_append(struct blobs *b, struct blob_op *op); /* creates at the first call */
 void blob_seal(struct blobs *b, struct blob_op *op);   /* syncs the file, then its folder */
 void blob_read(struct blobs *b, struct blob_op *op);

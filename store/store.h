@@ -36,6 +36,11 @@ struct store_options {
     const struct clock *clock;
 };
 
+/* LOW: jobs still run, since deleting makes room, but new mail is to be
+ * refused. BROKEN: a commit or its sync failed and no trial commit has
+ * succeeded since; every job fails at once, so nothing may be delivered,
+ * for the delivery could not be recorded. A trial is made every second at
+ * first, then less often, up to every ten seconds. */
 enum store_space { STORE_SPACE_OK, STORE_SPACE_LOW, STORE_BROKEN };
 
 struct store_job {
@@ -51,10 +56,13 @@ struct store_job {
      * error. May free the job. */
     void (*done)(struct store_job *j, struct err e);
     struct err result;
+    int kind; /* the store's */
 };
 
 MUST_CHECK struct err store_open(const struct store_options *opt, struct store **out);
 void store_close(struct store *s); /* finishes what was submitted. NULL is fine */
+/* Stepped: the process dies here. What waits completes with ERR_CANCELLED, unrun. */
+void store_abandon(struct store *s);
 
 void store_submit(struct store *s, struct store_job *j); /* any thread; a write */
 void store_read(struct store *s, struct store_job *j);   /* any thread; t is a snapshot, read only */
@@ -86,7 +94,9 @@ MUST_CHECK struct err store_delete(struct store_txn *t, unsigned table, struct s
 MUST_CHECK struct err store_delete_prefix(struct store_txn *t, unsigned table, struct slice prefix,
                                           size_t *count);
 
-/* Walks keys upwards. store_cursor_seek: first key >= key. ERR_NOT_FOUND at the end. */
+/* Walks keys in order. store_cursor_seek: first key >= key; an empty key is
+ * the first of all. ERR_NOT_FOUND at either end; prev() after a seek gives
+ * the last key < key. A cursor left open ends with its job. */
 struct store_cursor;
 MUST_CHECK struct err store_cursor_open(struct store_txn *t, unsigned table, struct store_cursor **out);
 MUST_CHECK struct err store_cursor_seek(struct store_cursor *c, struct slice key, struct slice *k, struct slice *v);
