@@ -18,7 +18,8 @@ enum {
  * message of no lines (".CRLF" first) is empty. Zero-initialise, then set
  * repair_line_ends for clients that may send bare LF: then every bare LF or
  * CR becomes CR LF before it counts as a line's end, and so LF . LF ends the
- * message as well. */
+ * message as well; what was repaired is not noted as a fault. There an end
+ * mark with a lone CR is known only by the byte behind it, which is left. */
 struct mail_data_reader {
     bool repair_line_ends;
     bool chunked;         /* BDAT: no dots, no end mark; only checks (and repairs) line ends */
