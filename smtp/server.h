@@ -21,15 +21,16 @@ struct smtp_server;
 
 struct smtp_server_options { /* shared by many sessions, outlives them */
     const char *hostname;
-    uint64_t message_size_max;   /* bytes; 0 = no limit (SIZE 0) */
+    /* Counts: 0 is no limit. */
+    uint64_t message_size_max;   /* bytes */
     unsigned recipients_max;     /* per message; further ones get 452 4.5.3 */
-    unsigned errors_max;         /* then 421 4.7.0 and the end */
-    unsigned commands_idle_max;  /* NOOP, RSET, VRFY, HELP in a row without mail; then 421 */
-    unsigned messages_max;       /* per session; 0 = no limit; told by LIMITS MAILMAX (RFC 9422) */
+    unsigned errors_max;         /* 5xx since the last message; then 421 4.7.0 and the end */
+    unsigned commands_idle_max;  /* NOOP, RSET, VRFY, HELP, EHLO since the last message; then 421 */
+    unsigned messages_max;       /* MAILs per session; 0 = no limit; told by LIMITS MAILMAX (RFC 9422) */
     unsigned received_max;       /* more Received fields are a loop: 554 5.4.6 */
     uint64_t command_timeout_ms; /* 5 minutes */
     uint64_t data_timeout_ms;    /* between pieces of content: 3 minutes */
-    bool repair_line_ends;
+    bool repair_line_ends;       /* bare LF ends a line, in commands too */
 };
 
 enum smtp_body { SMTP_BODY_UNSPECIFIED, SMTP_BODY_7BIT, SMTP_BODY_8BITMIME };
@@ -51,6 +52,8 @@ struct smtp_content {
     size_t header_bytes;  /* of these, the header with its empty line, if any */
 };
 
+/* After sender() comes exactly one of these: a message_end answered 2xx, or
+ * transaction_reset. What the functions are given is valid during the call. */
 struct smtp_server_handler {
     /* MAIL and RCPT, well-formed: accept with smtp_server_answer 250, or refuse. */
     void (*sender)(void *ctx, const struct smtp_sender *from);
@@ -65,7 +68,7 @@ struct smtp_server_handler {
     void (*message_end)(void *ctx, const struct smtp_content *content);
     /* The transaction is over without message_end (RSET, refused content,
      * EHLO, the end of the session): forget sender, recipients, content. Also
-     * after a refused message_end. Not answered. */
+     * after a refused sender, message_begin or message_end. Not answered. */
     void (*transaction_reset)(void *ctx);
     /* Each refusal as it goes out, for the log; may be NULL. `command` is the
      * line as received, cut to a bound. */
@@ -85,6 +88,9 @@ void smtp_server_feed(struct smtp_server *s, struct slice in); /* takes all of i
 /* End of input from the peer; an unfinished message is dropped. */
 void smtp_server_eof(struct smtp_server *s);
 struct buf *smtp_server_out(struct smtp_server *s); /* send and buf_take it */
+/* Takes len bytes off the front of out and, once it is empty, frees its memory:
+ * an idle session then holds a few hundred bytes. */
+void smtp_server_sent(struct smtp_server *s, size_t len);
 bool smtp_server_wants_input(const struct smtp_server *s);
 bool smtp_server_closing(const struct smtp_server *s); /* send what is in out, then close */
 uint64_t smtp_server_timeout_ms(const struct smtp_server *s); /* for the next input; 0 while parked */
