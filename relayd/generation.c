@@ -1,0 +1,119 @@
+/* relayd/generation.c - takes the configuration from its files to the
+ * processes as one piece of memory that nobody can change any more. */
+#include "relayd/generation.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define SEALS             (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
+#define WRITTEN_BYTES_MAX (BUNDLE_BYTES_MAX + 16 * MIB) /* with names and framing */
+
+static struct err write_all(int fd, struct slice bytes)
+{
+    while (bytes.len > 0) {
+        ssize_t n = write(fd, bytes.ptr, bytes.len);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return err_sys(errno, "write configuration to memory");
+        bytes = slice_from(bytes, (size_t)n);
+    }
+    return ERR_OK;
+}
+
+static struct err seal(const struct bundle *b, int *out)
+{
+    struct buf bytes = { 0 };
+    struct err e;
+    int fd = memfd_create("relayd.conf", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    if (fd < 0)
+        return err_sys(errno, "make memory file");
+    bundle_write(b, &bytes);
+    e = write_all(fd, buf_bytes(&bytes));
+    if (!err_failed(e) && fcntl(fd, F_ADD_SEALS, SEALS) != 0)
+        e = err_sys(errno, "seal configuration");
+    buf_wipe(&bytes); /* it may hold secrets */
+    if (err_failed(e))
+        close(fd);
+    else
+        *out = fd;
+    return e;
+}
+
+struct err generation_load(const char *path, struct generation *out, struct buf *text)
+{
+    struct bundle *b = settings_read(path, environ);
+    struct diagnostics d = { 0 };
+    struct settings *settings = NULL;
+    struct err e = settings_load_bundle(b, &d, &settings);
+
+    *out = GENERATION_EMPTY;
+    diagnostics_format(&d, text);
+    if (!err_failed(e))
+        e = seal(b, &out->bundle_fd);
+    if (err_failed(e)) {
+        char why[256];
+
+        settings_unref(settings);
+        if (d.errors == 0)
+            buf_printf(text, "%s: %s\n", path, err_text(e, why, sizeof why));
+    } else {
+        out->settings = settings;
+    }
+    diagnostics_release(&d);
+    bundle_free(b);
+    return e;
+}
+
+void generation_release(struct generation *g)
+{
+    if (g->bundle_fd >= 0)
+        close(g->bundle_fd);
+    settings_unref(g->settings);
+    sockets_release(&g->sockets);
+    *g = GENERATION_EMPTY;
+}
+
+/* The offset is shared with all who have the file open, hence pread. */
+static struct err read_all(int fd, struct buf *out)
+{
+    struct stat st;
+    off_t at = 0;
+
+    if (fstat(fd, &st) != 0)
+        return err_sys(errno, "look at configuration in memory");
+    if (st.st_size > (off_t)WRITTEN_BYTES_MAX)
+        return err_make(ERR_LIMIT, "read configuration from memory");
+    while (at < st.st_size) {
+        size_t rest = (size_t)(st.st_size - at);
+        ssize_t n = pread(fd, buf_reserve(out, rest), rest, at);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
+            return err_sys(n < 0 ? errno : EIO, "read configuration from memory");
+        buf_extend(out, (size_t)n);
+        at += n;
+    }
+    return ERR_OK;
+}
+
+struct err generation_settings(int bundle_fd, struct diagnostics *d, struct settings **out)
+{
+    struct buf bytes = { 0 };
+    struct bundle *b = NULL;
+    struct err e = read_all(bundle_fd, &bytes);
+
+    if (!err_failed(e))
+        e = bundle_parse(buf_bytes(&bytes), &b);
+    buf_wipe(&bytes);
+    if (!err_failed(e))
+        e = settings_load_bundle(b, d, out);
+    bundle_free(b);
+    return e;
+}

@@ -1,0 +1,27 @@
+/* relayd/generation.h - one configuration in force: its bytes, what they mean
+ * and the sockets it listens on. A reload makes the next generation beside
+ * the current one; exactly one of the two survives. */
+#ifndef RELAYD_GENERATION_H
+#define RELAYD_GENERATION_H
+
+#include "relayd/settings.h"
+#include "relayd/sockets.h"
+
+struct generation {
+    int bundle_fd; /* sealed memfd, for the children; -1 when empty */
+    const struct settings *settings;
+    struct sockets sockets;
+};
+
+#define GENERATION_EMPTY ((struct generation){ .bundle_fd = -1 })
+
+/* Reads and checks the file; the sockets are still to be opened. Diagnostics,
+ * on success warnings perhaps, are appended to `text`. */
+MUST_CHECK struct err generation_load(const char *path, struct generation *out, struct buf *text);
+void generation_release(struct generation *g);
+
+/* A child's side: the settings in the memfd it was handed; fd stays open. */
+MUST_CHECK struct err generation_settings(int bundle_fd, struct diagnostics *d,
+                                          struct settings **out);
+
+#endif
