@@ -15,7 +15,6 @@ from lab.process import Process, descendants, gone, name_of
 RETRY = "first 1s; factor 2; max 2s; doubt 3s; expire 10m; warn 5m"
 DELIVERY = "loopback_mx allow"
 ENGINE_USER = "daemon"  # exists everywhere and owns nothing here
-STATES = {"waiting", "active", "held", "deferred", "delivered", "bounced", "expired", "deleted"}
 ADDRESS_IN_USE = re.compile(r"address (is )?(already )?in use|EADDRINUSE", re.IGNORECASE)
 
 
@@ -208,7 +207,8 @@ class Relayd:
         return self.json("trace", what)["events"]
 
     def event_kinds(self, what):
-        return [e["event"] for e in self.events(what)]
+        """"received", "deferred", "in doubt", "delivered"... in order"""
+        return [e["event"].replace("_", " ").replace("-", " ") for e in self.events(what)]
 
     def wait_event(self, what, kind, timeout=20):
         wait.until(
@@ -216,7 +216,7 @@ class Relayd:
             lambda: f"event {kind}: {self.event_kinds(what)}\n{self.log}",
             timeout,
         )
-        return [e for e in self.events(what) if e["event"] == kind]
+        return [e for e, k in zip(self.events(what), self.event_kinds(what)) if k == kind]
 
     def wait_empty(self, timeout=20):
         wait.until(lambda: not self.queue(), lambda: f"an empty queue\n{self.queue()}\n{self.log}", timeout)

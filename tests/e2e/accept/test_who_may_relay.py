@@ -1,0 +1,123 @@
+"""Relaying is for trusted networks; strangers reach our domains and nothing else."""
+
+import pytest
+
+from lab import mail
+from lab.client import Client, send
+
+STRANGER = "127.0.0.2"
+OURS = "domain dest.test { relay }"
+
+
+@pytest.fixture
+def guarded(lab):
+    sink = lab.sink()
+    daemon = lab.relayd(
+        trusted="127.0.0.1/32",
+        extra=f"{OURS}\nsmarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}",
+        routes="route default via sink",
+    )
+    return daemon, sink
+
+
+@pytest.mark.asan
+def test_a_trusted_client_sends_anywhere(guarded):
+    daemon, sink = guarded
+    assert send(daemon.port, "a@anywhere.test", "b@elsewhere.test", mail.message()).code == 250
+    assert sink.wait(1)[0].recipients == ["b@elsewhere.test"]
+
+
+def test_a_stranger_reaches_our_domain(guarded):
+    daemon, sink = guarded
+    reply = send(daemon.port, "a@anywhere.test", "b@DEST.test", mail.message(), source=STRANGER)
+    assert reply.code == 250
+    assert sink.wait(1)[0].recipients[0].lower() == "b@dest.test"
+
+
+TRICKS = [
+    "b@elsewhere.test",
+    "b%elsewhere.test@dest2.test",
+    "elsewhere.test!b@dest2.test",
+    "@dest.test:b@elsewhere.test",
+    "@dest.test,@elsewhere.test:b@elsewhere.test",
+    '"b@elsewhere.test"@other.test',
+    "b@dest.test@elsewhere.test",
+    "b@elsewhere.test@dest.test.",
+    "b@[127.0.0.1]",
+    "b@[192.0.2.1]",
+    "b@[IPv6:::1]",
+    "b@127.0.0.1",
+    "b@dest.test.elsewhere.test",
+    "b@xdest.test",
+    "b@sub.dest.test",
+    "b@dest.test\x00.elsewhere.test",
+    "b@dest.test\x00@elsewhere.test",
+    "b@elsewhere.test\x00@dest.test",
+    "b@dest.test\x01",
+    "b@dést.test",
+    "b@dest。test@elsewhere.test",
+    "b@dest.test,c@elsewhere.test",
+    "b@dest.test> <c@elsewhere.test",
+    "b@dest.test\t,c@elsewhere.test",
+    "b",
+    "",
+    "@dest.test",
+    "b@",
+]
+
+
+@pytest.mark.parametrize("recipient", TRICKS)
+def test_a_stranger_does_not_get_through(guarded, recipient):
+    daemon, sink = guarded
+    with Client(daemon.port, source=STRANGER) as client:
+        client.ehlo()
+        assert client.command("MAIL FROM:<a@anywhere.test>").code == 250
+        reply = client.command(f"RCPT TO:<{recipient}>")
+        assert reply.code in (500, 501, 550, 551, 553, 554), reply
+        assert client.command("DATA").code in (503, 554)
+        assert client.command("NOOP").code == 250
+    assert sink.seen == []
+    assert daemon.queue() == []
+
+
+@pytest.mark.parametrize("sender", ["", "x@dest.test", "postmaster@dest.test", "root@mx.relay.test"])
+def test_a_forged_sender_is_no_key(guarded, sender):
+    daemon, _ = guarded
+    reply = send(daemon.port, sender, "b@elsewhere.test", mail.message(), source=STRANGER)
+    assert reply.code == 550
+    assert reply.enhanced == "5.7.1"
+    daemon.wait_log(r"NOQUEUE: reject: RCPT from .*127\.0\.0\.2")
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        b"PROXY TCP4 127.0.0.1 127.0.0.1 1 25\r\n",
+        b"XCLIENT ADDR=127.0.0.1\r\n",
+        b"XFORWARD ADDR=127.0.0.1\r\n",
+        b"EHLO [127.0.0.1]\r\n",
+        b"EHLO localhost\r\n",
+    ],
+)
+def test_claims_about_the_client_are_ignored(guarded, before):
+    daemon, _ = guarded
+    with Client(daemon.port, source=STRANGER) as client:
+        client.command(before)
+        client.ehlo()
+        client.command("MAIL FROM:<a@anywhere.test>")
+        assert client.command("RCPT TO:<b@elsewhere.test>").code == 550
+
+
+def test_without_trusted_only_loopback_listeners_trust_loopback(lab):
+    sink = lab.sink()
+    daemon = lab.relayd(
+        trusted=None,
+        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}",
+        routes="route default via sink",
+    )
+    assert send(daemon.port, "a@b.test", "c@d.test", mail.message(), source=STRANGER).code == 250
+
+
+def test_trusted_none_trusts_nobody(lab):
+    daemon = lab.relayd(trusted="none", routes="route default hold")
+    assert send(daemon.port, "a@b.test", "c@d.test", mail.message()).code == 550
