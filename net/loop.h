@@ -32,18 +32,22 @@ struct loop {
     unsigned index;  /* 0 is the scheduler's */
 };
 
-/* Any thread. p->run runs on the loop's thread, never before this returns. */
+/* Any thread. p->run runs on the loop's thread, never before this returns;
+ * posts of one thread run in the order they were made. */
 static inline void loop_post(struct loop *l, struct post *p)
 {
     l->ops->post(l, p);
 }
 
+/* Fires in that many ms counted from the beginning of the turn; 0: later in
+ * this turn or at the beginning of the next, never inside this call. */
 static inline void loop_arm(struct loop *l, struct timer *t, uint64_t delay_ms)
 {
     timers_arm(&l->timers, t, l->now_ms + delay_ms);
     l->ops->timers_changed(l);
 }
 
+/* Without telling the loop: it may wake once for nothing. */
 static inline void loop_disarm(struct loop *l, struct timer *t)
 {
     timers_disarm(&l->timers, t);

@@ -1,0 +1,515 @@
+/* net/uvstream.c - one TCP connection, accepted or made, on libuv.
+ *
+ * Costs per connection are counted in system calls here: reads share the
+ * loop's buffer, output is written once a turn, deadlines and pauses are only
+ * noted until they matter.
+ */
+#include "net/uvinside.h"
+
+#include "base/mem.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#define FINISH_MS (10 * SECOND_MS)
+#define LINGER_MS (2 * SECOND_MS)
+#define LINGER_BYTES_MAX (1 * MIB)
+#define KEEP_BUF_BYTES 256 /* an idle stream's output buffer is not larger */
+
+struct uvstream {
+    struct stream stream;
+    uv_tcp_t tcp;
+    int fd;
+    struct list dirty; /* in the loop's list: output to write at the end of the turn */
+    struct timer timer;
+    uint64_t deadline_ms;        /* 0 = none; the timer may be armed for an earlier moment */
+    struct write_rest *writing;  /* what the kernel had no room for */
+    struct err write_failed;     /* output is dropped from here on */
+    uint32_t lingered_bytes;
+    bool connecting;
+    bool reading;   /* libuv watches for input */
+    bool paused;    /* the owner wants none; libuv hears of it when some arrives */
+    bool ended;     /* end of file was read */
+    bool told;      /* closed() was called */
+    bool finishing; /* the owner has gone; output is still to be sent */
+    bool lingering; /* output is sent and shut; input is drained */
+    bool closing;   /* the handle is being closed */
+};
+
+struct write_rest {
+    uv_write_t req;
+    struct uvstream *owner;
+    struct buf bytes;
+};
+
+static const struct stream_ops uvstream_ops;
+
+static struct uvstream *of_stream(struct stream *s)
+{
+    return container_of(s, struct uvstream, stream);
+}
+
+static struct uvstream *of_handle(void *handle)
+{
+    return container_of((uv_tcp_t *)handle, struct uvstream, tcp);
+}
+
+static struct uvloop *loop_of(struct uvstream *s)
+{
+    return uvloop_of(s->stream.loop);
+}
+
+/* ---- the end ---- */
+
+static void on_handle_closed(uv_handle_t *h)
+{
+    struct uvstream *s = of_handle(h);
+
+    buf_release(&s->stream.out);
+    free(s);
+}
+
+static void close_handle(struct uvstream *s)
+{
+    if (s->closing)
+        return;
+    s->closing = true;
+    list_remove(&s->dirty);
+    loop_disarm(s->stream.loop, &s->timer);
+    uv_close((uv_handle_t *)&s->tcp, on_handle_closed); /* closes the descriptor now */
+    listener_feed_starved(loop_of(s));
+}
+
+void uvstream_drop(uv_handle_t *h)
+{
+    struct uvstream *s = of_handle(h);
+
+    if (s->closing)
+        return;
+    s->closing = true;
+    list_remove(&s->dirty);
+    loop_disarm(s->stream.loop, &s->timer);
+    uv_close(h, on_handle_closed);
+}
+
+static void tell_closed(struct uvstream *s, struct err why)
+{
+    if (s->told || s->closing)
+        return;
+    s->told = true;
+    s->deadline_ms = 0;
+    s->stream.events->closed(s->stream.ctx, why);
+}
+
+static void stop_reading(struct uvstream *s)
+{
+    if (!s->reading)
+        return;
+    uv_read_stop((uv_stream_t *)&s->tcp);
+    s->reading = false;
+}
+
+/* ---- input ---- */
+
+static void on_alloc(uv_handle_t *h, size_t size, uv_buf_t *out)
+{
+    struct uvstream *s = of_handle(h);
+    struct uvloop *u = loop_of(s);
+
+    (void)size;
+    /* No buffer makes on_read say ENOBUFS, without a read: that is where a
+     * pause takes effect. */
+    *out = uv_buf_init(u->read_buf, s->paused ? 0 : READ_BUF_BYTES);
+}
+
+static void drain_read(struct uvstream *s, ssize_t n)
+{
+    if (n > 0 && (s->lingered_bytes += (uint32_t)n) <= LINGER_BYTES_MAX)
+        return;
+    close_handle(s);
+}
+
+static void on_read(uv_stream_t *h, ssize_t n, const uv_buf_t *buf)
+{
+    struct uvstream *s = of_handle(h);
+    struct err why;
+
+    uvloop_enter(s->stream.loop);
+    if (n == 0)
+        return;
+    if (n == UV_ENOBUFS && s->paused) {
+        stop_reading(s);
+        return;
+    }
+    if (s->lingering) {
+        drain_read(s, n);
+        return;
+    }
+    if (n > 0) {
+        s->stream.events->data(s->stream.ctx, slice_make(buf->base, (size_t)n));
+        return;
+    }
+    stop_reading(s);
+    s->ended = n == UV_EOF;
+    why = s->ended ? err_make(ERR_CLOSED, "read") : err_sys((int)-n, "read");
+    if (err_failed(s->write_failed))
+        why = s->write_failed; /* the earlier and more telling cause */
+    else if (!s->ended)
+        s->write_failed = why;
+    tell_closed(s, why);
+}
+
+static void start_reading(struct uvstream *s)
+{
+    if (s->reading || s->connecting || (s->told && !s->lingering))
+        return;
+    s->reading = uv_read_start((uv_stream_t *)&s->tcp, on_alloc, on_read) == 0;
+}
+
+static void op_pause(struct stream *st, bool on)
+{
+    struct uvstream *s = of_stream(st);
+
+    s->paused = on;
+    if (!on)
+        start_reading(s);
+}
+
+/* ---- deadlines ---- */
+
+static void op_deadline(struct stream *st, uint64_t in_ms)
+{
+    struct uvstream *s = of_stream(st);
+
+    if (s->told)
+        return;
+    s->deadline_ms = in_ms != 0 ? st->loop->now_ms + in_ms : 0;
+    /* Moving it ahead is left to the timer that is armed already. */
+    if (in_ms != 0 && (!timer_armed(&s->timer) || s->timer.due_ms > s->deadline_ms))
+        loop_arm(st->loop, &s->timer, in_ms);
+}
+
+static void on_timer(struct timer *t)
+{
+    struct uvstream *s = container_of(t, struct uvstream, timer);
+    struct loop *l = s->stream.loop;
+
+    if (s->deadline_ms == 0)
+        return;
+    if (s->deadline_ms > l->now_ms) {
+        loop_arm(l, t, s->deadline_ms - l->now_ms);
+        return;
+    }
+    if (s->finishing) {
+        close_handle(s);
+        return;
+    }
+    stop_reading(s);
+    if (s->connecting)
+        s->write_failed = err_make(ERR_TIMEOUT, "connect");
+    /* Otherwise a last word ("421 idle too long") may still be sent. */
+    tell_closed(s, err_make(ERR_TIMEOUT, s->connecting ? "connect" : "wait for peer"));
+}
+
+/* ---- output ---- */
+
+/* Everything is with the kernel and the owner has gone. Closing over unread
+ * input would make the kernel reset the connection and might cost the peer
+ * our last reply (RFC 1122 section 4.2.2.13), so look first. */
+static void finish_end(struct uvstream *s)
+{
+    struct uvloop *u = loop_of(s);
+
+    if (s->ended || err_failed(s->write_failed) ||
+        recv(s->fd, u->read_buf, READ_BUF_BYTES, MSG_DONTWAIT) <= 0 ||
+        shutdown(s->fd, SHUT_WR) != 0) {
+        close_handle(s);
+        return;
+    }
+    s->lingering = true;
+    s->paused = false;
+    s->deadline_ms = u->loop.now_ms + LINGER_MS;
+    loop_arm(&u->loop, &s->timer, LINGER_MS);
+    start_reading(s);
+    if (!s->reading)
+        close_handle(s);
+}
+
+static void output_done(struct uvstream *s)
+{
+    struct buf *out = &s->stream.out;
+
+    if (s->finishing) {
+        finish_end(s);
+        return;
+    }
+    if (s->stream.events->drained != NULL && !s->told)
+        s->stream.events->drained(s->stream.ctx);
+    if (!s->closing && buf_len(out) == 0 && out->cap > KEEP_BUF_BYTES)
+        buf_release(out);
+}
+
+static void output_failed(struct uvstream *s, int sys)
+{
+    buf_release(&s->stream.out);
+    if (s->finishing) {
+        close_handle(s);
+        return;
+    }
+    if (!err_failed(s->write_failed))
+        s->write_failed = err_sys(sys, "write");
+    /* Input the peer sent before is still there and ends with the cause. */
+    if (s->paused)
+        tell_closed(s, s->write_failed);
+}
+
+static void on_written(uv_write_t *req, int status)
+{
+    struct write_rest *w = container_of(req, struct write_rest, req);
+    struct uvstream *s = w->owner;
+
+    buf_release(&w->bytes);
+    free(w);
+    s->writing = NULL;
+    s->stream.out_under_way = 0;
+    if (s->closing)
+        return;
+    uvloop_enter(s->stream.loop);
+    if (status != 0)
+        output_failed(s, -status);
+    else if (buf_len(&s->stream.out) != 0)
+        stream_flush(&s->stream);
+    else
+        output_done(s);
+}
+
+/* The rest goes to libuv with its buffer, so that the owner may go on
+ * appending. */
+static void write_later(struct uvstream *s)
+{
+    struct write_rest *w = mem_new(struct write_rest);
+    struct slice rest;
+    uv_buf_t b;
+    int rc;
+
+    w->owner = s;
+    w->bytes = s->stream.out;
+    s->stream.out = (struct buf){ 0 };
+    rest = buf_bytes(&w->bytes);
+    b = uv_buf_init((char *)rest.ptr, (unsigned)rest.len);
+    rc = uv_write(&w->req, (uv_stream_t *)&s->tcp, &b, 1, on_written);
+    if (rc != 0) {
+        buf_release(&w->bytes);
+        free(w);
+        output_failed(s, -rc);
+        return;
+    }
+    s->writing = w;
+    s->stream.out_under_way = rest.len;
+}
+
+static void write_output(struct uvstream *s)
+{
+    struct slice bytes = buf_bytes(&s->stream.out);
+    uv_buf_t b;
+    int n;
+
+    if (s->connecting || s->writing != NULL) /* goes on when that is done */
+        return;
+    if (err_failed(s->write_failed)) {
+        output_failed(s, 0);
+        return;
+    }
+    if (bytes.len == 0) {
+        if (s->finishing)
+            finish_end(s);
+        return;
+    }
+    b = uv_buf_init((char *)bytes.ptr, bytes.len < INT32_MAX ? (unsigned)bytes.len : INT32_MAX);
+    n = uv_try_write((uv_stream_t *)&s->tcp, &b, 1);
+    if (n < 0 && n != UV_EAGAIN) {
+        output_failed(s, -n);
+        return;
+    }
+    if (n > 0)
+        buf_take(&s->stream.out, (size_t)n);
+    if (buf_len(&s->stream.out) == 0)
+        output_done(s);
+    else
+        write_later(s);
+}
+
+void uvstream_flush_dirty(struct uvloop *u)
+{
+    struct list batch;
+
+    if (list_empty(&u->dirty))
+        return;
+    /* What is flushed meanwhile waits for the next turn: no stream can keep
+     * the loop to itself. */
+    list_init(&batch);
+    list_append(&u->dirty, &batch);
+    list_remove(&u->dirty);
+    while (!list_empty(&batch)) {
+        struct uvstream *s = list_first(&batch, struct uvstream, dirty);
+
+        list_remove(&s->dirty);
+        write_output(s);
+    }
+}
+
+static void op_flush(struct stream *st)
+{
+    struct uvstream *s = of_stream(st);
+
+    if (list_empty(&s->dirty)) /* not in it yet */
+        list_append(&loop_of(s)->dirty, &s->dirty);
+}
+
+static void op_close(struct stream *st, bool finish)
+{
+    struct uvstream *s = of_stream(st);
+
+    if (!finish || s->connecting || err_failed(s->write_failed)) {
+        close_handle(s);
+        return;
+    }
+    s->finishing = true;
+    s->paused = true; /* input nobody asked for waits in the kernel */
+    s->deadline_ms = st->loop->now_ms + FINISH_MS;
+    loop_arm(st->loop, &s->timer, FINISH_MS);
+    op_flush(st);
+}
+
+static const struct stream_ops uvstream_ops = { op_flush, op_pause, op_deadline, op_close };
+
+/* ---- the beginning ---- */
+
+/* Takes over fd, also on failure. */
+static struct err stream_new(struct uvloop *u, int fd, struct uvstream **out)
+{
+    struct uvstream *s = mem_new(struct uvstream);
+    int rc;
+
+    s->stream.ops = &uvstream_ops;
+    s->stream.loop = &u->loop;
+    s->fd = fd;
+    s->timer.fire = on_timer;
+    list_init(&s->dirty);
+    uv_tcp_init(&u->uv, &s->tcp);
+    rc = uv_tcp_open(&s->tcp, fd);
+    if (rc != 0) {
+        close(fd);
+        close_handle(s);
+        return err_sys(-rc, "open socket");
+    }
+    *out = s;
+    return ERR_OK;
+}
+
+struct err uvstream_accepted(struct uvloop *u, int fd, const struct net_addr *local,
+                             const struct net_addr *remote, struct stream **out)
+{
+    struct uvstream *s;
+    struct err e = stream_new(u, fd, &s);
+
+    if (err_failed(e))
+        return e;
+    s->stream.local = *local;
+    s->stream.remote = *remote;
+    start_reading(s);
+    *out = &s->stream;
+    return ERR_OK;
+}
+
+static void on_connected(uv_connect_t *req, int status)
+{
+    struct uvstream *s = of_handle(req->handle);
+
+    free(req);
+    s->connecting = false;
+    if (s->closing || s->told)
+        return;
+    uvloop_enter(s->stream.loop);
+    if (status != 0) {
+        s->write_failed = err_sys(-status, "connect");
+        tell_closed(s, s->write_failed);
+        return;
+    }
+    start_reading(s);
+    if (buf_len(&s->stream.out) != 0)
+        op_flush(&s->stream);
+    s->stream.events->opened(s->stream.ctx);
+}
+
+static struct err bind_source(int fd, const struct net_addr *from)
+{
+    struct sockaddr_storage sa;
+    socklen_t len = net_addr_to_sockaddr(from, &sa);
+    int on = 1;
+
+    /* The port is chosen at connect, when the whole tuple is known: one
+     * source address then serves more than 28,000 connections. */
+    if (from->port == 0)
+        setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
+    if (len == 0 || bind(fd, (struct sockaddr *)&sa, len) != 0)
+        return err_sys(len == 0 ? EAFNOSUPPORT : errno, "bind source address");
+    return ERR_OK;
+}
+
+static struct err connect_socket(const struct net_addr *to, const struct net_addr *from, int *out)
+{
+    struct err e = ERR_OK;
+    int on = 1;
+    int fd;
+
+    if (to->family != AF_INET && to->family != AF_INET6)
+        return err_sys(EAFNOSUPPORT, "connect");
+    fd = socket(to->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0)
+        return err_sys(errno, "make socket");
+    /* No keepalive: every wait on a connection we made has a deadline. */
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (from != NULL && from->family != 0)
+        e = bind_source(fd, from);
+    if (err_failed(e))
+        close(fd);
+    else
+        *out = fd;
+    return e;
+}
+
+struct err uvstream_connect(struct loop *l, const struct net_addr *to, const struct net_addr *from,
+                            const struct stream_events *events, void *ctx, struct stream **out)
+{
+    struct sockaddr_storage sa;
+    uv_connect_t *req;
+    struct uvstream *s;
+    struct err e;
+    int fd = -1;
+    int rc;
+
+    e = connect_socket(to, from, &fd);
+    if (err_failed(e))
+        return e;
+    e = stream_new(uvloop_of(l), fd, &s);
+    if (err_failed(e))
+        return e;
+    stream_set_events(&s->stream, events, ctx);
+    s->stream.remote = *to;
+    if (from != NULL)
+        s->stream.local = *from;
+    s->connecting = true;
+    req = mem_new(uv_connect_t);
+    net_addr_to_sockaddr(to, &sa);
+    rc = uv_tcp_connect(req, &s->tcp, (struct sockaddr *)&sa, on_connected);
+    if (rc != 0) {
+        free(req);
+        close_handle(s);
+        return err_sys(-rc, "connect");
+    }
+    *out = &s->stream;
+    return ERR_OK;
+}
