@@ -70,7 +70,9 @@ struct smtp_transaction {
 
 struct smtp_client_handler {
     /* Greeting and EHLO are done: smtp_client_send() may be called. Again
-     * after each transaction ends, when the connection can take another. */
+     * after each transaction ends, when the connection can take another. Once
+     * it has taken as many as its MAILMAX allows the engine says QUIT by
+     * itself, and quit_done() comes instead. */
     void (*ready)(void *ctx);
     /* 354 has come: content is wanted. Give it with smtp_client_content(),
      * in pieces, as output drains. */
@@ -81,7 +83,7 @@ struct smtp_client_handler {
     void (*recipient_done)(void *ctx, unsigned n, const struct smtp_outcome *o);
     void (*transaction_done)(void *ctx);
     /* The session can't go on: refused greeting or EHLO, protocol error, lost
-     * connection, 421. Comes last, after the outcomes of a transaction under
+     * connection, 421, a reply nobody asked for. Comes last, after the outcomes of a transaction under
      * way. The owner closes the connection. */
     void (*failed)(void *ctx, const struct smtp_outcome *o);
     /* QUIT was answered (or its time was up): close. */
@@ -96,7 +98,9 @@ void smtp_client_feed(struct smtp_client *c, struct slice in); /* takes all of i
 /* The connection ended or timed out: gives the outcomes and failed().
  * `text` says why ("connection lost", "timed out"). */
 void smtp_client_lost(struct smtp_client *c, const char *text);
-struct buf *smtp_client_out(struct smtp_client *c);            /* send and buf_take it */
+/* Send and buf_take it, as the connection accepts it: while the end of a
+ * message is still in here, a lost connection can't leave it in doubt. */
+struct buf *smtp_client_out(struct smtp_client *c);
 uint64_t smtp_client_timeout_ms(const struct smtp_client *c);  /* for the next input; 0 = none while idle */
 
 const struct smtp_client_offer *smtp_client_offer(const struct smtp_client *c);
@@ -104,13 +108,15 @@ const char *smtp_client_greeting(const struct smtp_client *c); /* the server's n
 bool smtp_client_idle(const struct smtp_client *c);            /* ready and without a transaction */
 
 /* Starts a transaction; only when idle. A message larger than the offered
- * SIZE fails at once with 5.3.4, through the handler. */
+ * SIZE fails at once with 5.3.4, through the handler; recipients beyond the
+ * offered RCPTMAX are deferred with 4.5.3 (better, share them out before). */
 void smtp_client_send(struct smtp_client *c, const struct smtp_transaction *t);
 /* A piece of content (canonical CR LF); dots are stuffed here. `last` ends it. */
 void smtp_client_content(struct smtp_client *c, struct slice bytes, bool last);
 /* Content can't be supplied (read error): the connection must be dropped
  * without a final dot. Recipients are deferred with `text`; failed() follows. */
 void smtp_client_abort(struct smtp_client *c, const char *text);
+/* Says QUIT, or will when the greeting or the transaction under way is over. */
 void smtp_client_quit(struct smtp_client *c);
 
 #endif

@@ -1,0 +1,86 @@
+/* smtp/client_private.h - what the files of the client engine share.
+ *
+ * client.c holds the session: replies to the step that waits for them,
+ * greeting to QUIT, and its failures; client_transaction.c takes a message
+ * through MAIL, RCPT, DATA and content; client_offer.c reads EHLO's reply.
+ */
+#ifndef SMTP_CLIENT_PRIVATE_H
+#define SMTP_CLIENT_PRIVATE_H
+
+#include "mail/body.h"
+#include "smtp/client.h"
+
+/* What the next reply answers. */
+enum client_wait {
+    WAIT_GREETING,
+    WAIT_EHLO,
+    WAIT_HELO,
+    WAIT_RSET,
+    WAIT_MAIL,
+    WAIT_RCPT,    /* of recipient c->at */
+    WAIT_DATA,
+    WAIT_CONTENT, /* nothing: content goes out */
+    WAIT_END,
+    WAIT_NOTHING, /* idle */
+    WAIT_QUIT,
+    WAIT_CLOSED,  /* over; failed() or quit_done() was called */
+};
+
+enum { /* of a recipient, in c->recipients */
+    RECIPIENT_WANTED = 1, /* has its RCPT in this transaction */
+    RECIPIENT_DONE = 2,   /* its outcome was told */
+};
+
+struct smtp_client {
+    const struct smtp_client_options *opt;
+    const struct smtp_client_handler *handler;
+    void *ctx;
+
+    struct buf out;
+    struct mail_reply_reader reader;
+    struct smtp_client_offer offer;
+    char *greeting;
+
+    enum client_wait wait;
+    bool feeding, turning;
+    bool ready_due;      /* the handler is to hear that we are idle */
+    bool quit_wanted;
+    bool unasked;        /* bytes came that answer nothing: the session ends with them */
+
+    struct smtp_transaction t;
+    unsigned char *recipients; /* RECIPIENT_*, t.recipient_count of them */
+    unsigned recipients_cap;
+    unsigned at;               /* the recipient whose reply is next */
+    unsigned accepted;         /* recipients that got a 2xx */
+    unsigned transactions;
+    bool in_transaction;
+    bool burst;                /* all up to DATA is sent */
+    bool utf8;
+    bool mail_accepted;        /* the server holds a sender: RSET before the next MAIL */
+    bool at_line_start;        /* of content */
+};
+
+/* client.c */
+void client_idle(struct smtp_client *c); /* after greeting or transaction */
+void client_turn(struct smtp_client *c); /* calls ready(), or says QUIT, when that is due */
+/* The end of the session: outcomes of what is under way, then failed(). */
+void client_fail(struct smtp_client *c, const struct smtp_outcome *o);
+void client_fail_protocol(struct smtp_client *c, const char *text);
+enum smtp_stage client_stage(const struct smtp_client *c);
+struct smtp_outcome client_outcome_of(const struct smtp_client *c, const struct mail_reply *reply);
+
+/* client_transaction.c */
+void client_rset_replied(struct smtp_client *c, const struct mail_reply *reply);
+void client_mail_replied(struct smtp_client *c, const struct mail_reply *reply);
+void client_rcpt_replied(struct smtp_client *c, const struct mail_reply *reply);
+void client_data_replied(struct smtp_client *c, const struct mail_reply *reply);
+void client_content_replied(struct smtp_client *c, const struct mail_reply *reply);
+void client_end_replied(struct smtp_client *c, const struct mail_reply *reply);
+/* Gives each recipient without one this outcome. */
+void client_settle(struct smtp_client *c, const struct smtp_outcome *o);
+void client_transaction_over(struct smtp_client *c);
+
+/* client_offer.c */
+void client_offer_read(struct smtp_client_offer *offer, struct slice ehlo_text);
+
+#endif
