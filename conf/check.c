@@ -70,7 +70,7 @@ static bool seen_value(void *ctx, const struct conf_type *type, const struct con
     struct conf *c = ctx;
     const struct bundle_entry *e;
 
-    if (strcmp(type->name, "SECRET_FILE") != 0)
+    if (strcmp(type->name, "SECRET_FILE") != 0 || c->later)
         return true;
     e = conf_want(c, BUNDLE_SECRET, conf_path(c, word->file, word->text));
     if (e != NULL && e->problem == NULL)
@@ -82,7 +82,7 @@ static bool seen_value(void *ctx, const struct conf_type *type, const struct con
 
 /* Repetitions: equal row and title, in the order they were written. */
 struct entry {
-    const struct conf_stmt *s;
+    struct conf_stmt *s;
     struct slice title;
     size_t order;
 };
@@ -117,6 +117,7 @@ static void report_twin(struct conf *c, const struct entry *first, const struct 
 {
     const struct conf_word *at = &second->s->name;
 
+    second->s->bad = true;
     if (second->title.len != 0)
         conf_error(c, &second->s->args[0], "a second %s \"%.*s\"; the first is at %s:%u",
                    second->s->row->name, (int)second->title.len, second->title.ptr,
@@ -126,7 +127,7 @@ static void report_twin(struct conf *c, const struct entry *first, const struct 
                    first->s->name.file->shown, first->s->name.line);
 }
 
-static void check_twins(struct conf *c, const struct conf_stmt *block)
+static void check_twins(struct conf *c, struct conf_stmt *block)
 {
     struct entry *entries;
     size_t count = 0;
@@ -138,7 +139,7 @@ static void check_twins(struct conf *c, const struct conf_stmt *block)
         return;
     entries = mem_zero(count, sizeof *entries);
     count = 0;
-    for (const struct conf_stmt *s = block->first; s != NULL; s = s->next) {
+    for (struct conf_stmt *s = block->first; s != NULL; s = s->next) {
         struct slice title = SLICE_EMPTY;
 
         if (s->row == NULL || (s->row->flags & (CONF_MANY | CONF_TITLED)) == CONF_MANY)
@@ -158,19 +159,14 @@ static void check_twins(struct conf *c, const struct conf_stmt *block)
     free(entries);
 }
 
-static void check_block(struct conf *c, struct conf_stmt *block, const char *parent, bool later);
+static void check_block(struct conf *c, struct conf_stmt *block, const char *parent);
 
-static void check_stmt(struct conf *c, struct conf_stmt *s, const char *parent, bool later)
+/* What a later release will understand is checked like the rest, but nothing
+ * it names need exist yet; one message for a block is enough. */
+static void check_known(struct conf *c, struct conf_stmt *s, const struct conf_row *row)
 {
-    const struct conf_row *row = conf_row_find(c->schema, parent, s->name.text);
     bool was_bad = s->bad;
 
-    s->row = row;
-    if (row == NULL) {
-        unknown(c, s, parent);
-        s->bad = true;
-        return;
-    }
     if (!s->bad &&
         !conf_pattern_match(c->patterns[row - c->schema->rows], s, c->diags, seen_value, c))
         s->bad = true;
@@ -183,22 +179,38 @@ static void check_stmt(struct conf *c, struct conf_stmt *s, const char *parent, 
         conf_error(c, &s->end, "\"%s\" needs a block: { … }", row->name);
         s->bad = true;
     }
-    if ((row->flags & CONF_LATER) != 0 && !later && !s->bad) {
+    if (s->has_block)
+        check_block(c, s, row->name);
+}
+
+static void check_stmt(struct conf *c, struct conf_stmt *s, const char *parent)
+{
+    const struct conf_row *row = conf_row_find(c->schema, parent, s->name.text);
+    bool outer_later = c->later;
+
+    s->row = row;
+    if (row == NULL) {
+        unknown(c, s, parent);
+        s->bad = true;
+        return;
+    }
+    c->later = outer_later || (row->flags & CONF_LATER) != 0;
+    check_known(c, s, row);
+    if (c->later && !outer_later && !s->bad) {
         conf_error(c, &s->name, "\"%s\" is not in this release", row->name);
         s->bad = true;
     }
-    if (s->has_block)
-        check_block(c, s, row->name, later || (row->flags & CONF_LATER) != 0);
+    c->later = outer_later;
 }
 
-static void check_block(struct conf *c, struct conf_stmt *block, const char *parent, bool later)
+static void check_block(struct conf *c, struct conf_stmt *block, const char *parent)
 {
     for (struct conf_stmt *s = block->first; s != NULL; s = s->next)
-        check_stmt(c, s, parent, later);
+        check_stmt(c, s, parent);
     check_twins(c, block);
 }
 
 void conf_check(struct conf *c, struct conf_stmt *root)
 {
-    check_block(c, root, "", false);
+    check_block(c, root, "");
 }

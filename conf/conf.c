@@ -45,8 +45,10 @@ void conf_load(struct conf *c, void *into)
     if (c->bundle->count != 0)
         conf_override(c, &root);
     conf_check(c, &root);
+    c->root = &root;
     if (c->fetch == NULL)
         conf_take_block(c, &root, into);
+    c->root = NULL;
     diagnostics_sort(c->diags);
 }
 

@@ -48,18 +48,21 @@ typedef void conf_fetch(struct bundle *b, enum bundle_kind kind, const char *pat
 
 struct conf {
     const struct conf_schema *schema;
-    struct bundle *bundle;
-    conf_fetch *fetch;  /* NULL: what is not in the bundle is not there */
+    const struct bundle *bundle;
+    conf_fetch *fetch;        /* NULL: what is not in the bundle is not there */
+    struct bundle *fetching;  /* with fetch: the bundle, open for more */
     struct pool *pool;  /* the tree and what takers make of it */
     struct diagnostics *diags;
     struct conf_pattern **patterns; /* of each row */
-    unsigned includes;
+    const struct conf_stmt *root;   /* while taking: all of it */
+    unsigned includes;              /* so far */
+    bool later;                     /* checking inside a CONF_LATER row */
     void *user; /* for takers */
 };
 
 /* Parses, includes, overrides from the environment, checks, and unless
- * fetching calls the takers with `into` for top-level rows. The bundle must
- * outlive what is taken. */
+ * fetching calls the takers with `into` for top-level rows. Words are lent
+ * from the bundle; takers copy what they keep. */
 void conf_load(struct conf *c, void *into);
 
 /* Reads everything from disk into a new bundle, with the variables of envp

@@ -127,6 +127,7 @@ struct bundle *conf_read(const struct conf_schema *schema, const char *path, cha
         .schema = schema,
         .bundle = b,
         .fetch = fetch,
+        .fetching = b,
         .pool = pool_new(),
         .diags = &ignored,
     };

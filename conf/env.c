@@ -133,7 +133,7 @@ static void override(struct conf *c, struct conf_stmt *root, const struct bundle
     struct conf_file *file = pool_new_of(c->pool, struct conf_file);
 
     *file = (struct conf_file){
-        .shown = e->path,
+        .shown = pool_dup(c->pool, slice_str(e->path)),
         .path = c->bundle->entries[0].path,
         .text = buf_bytes(&e->bytes),
         .hidden = slice_ends_nocase(variable, SLICE("PASSWORD")),

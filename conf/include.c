@@ -42,7 +42,7 @@ const struct bundle_entry *conf_want(struct conf *c, enum bundle_kind kind, cons
     const struct bundle_entry *e = bundle_find(c->bundle, kind, slice_str(path));
 
     if (e == NULL && c->fetch != NULL) {
-        c->fetch(c->bundle, kind, path);
+        c->fetch(c->fetching, kind, path);
         e = bundle_find(c->bundle, kind, slice_str(path));
     }
     return e;
@@ -172,7 +172,7 @@ void conf_include(struct conf *c, struct conf_stmt *root)
     }
     file = pool_new_of(c->pool, struct conf_file);
     *file = (struct conf_file){
-        .shown = c->bundle->name,
+        .shown = pool_dup(c->pool, slice_str(c->bundle->name)),
         .path = pool_dup(c->pool, slice_str(e->path)),
         .text = buf_bytes(&e->bytes),
     };

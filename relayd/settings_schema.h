@@ -1,0 +1,50 @@
+/* relayd/settings_schema.h - every directive of relayd.conf, for settings.c. */
+#ifndef RELAYD_SETTINGS_SCHEMA_H
+#define RELAYD_SETTINGS_SCHEMA_H
+
+#include "conf/conf.h"
+#include "relayd/settings.h"
+
+extern const struct conf_schema settings_schema;
+
+/* What conf.user points to while settings are made. The arrays are the
+ * settings' own, still open for writing. */
+struct settings_build {
+    struct settings *s;
+    struct net_addr *resolvers;
+    struct net_prefix *trusted;
+    struct settings_listen *listens;
+    struct settings_domain *domains;
+    struct settings_smarthost *smarthosts;
+    struct settings_route *routes;
+    struct settings_retry_for *retries;
+    const struct conf_stmt *route_default;
+    bool trusted_said;
+};
+
+void settings_take_addr_list(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_delivery(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_domain(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_email(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_factor(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_hostname(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_hosts(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_level(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_listen(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_listen_tls(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_log_format(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_loopback_mx(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_resolver(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_retry(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_role(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_route(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_smarthost(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_tls(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_trusted(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_yes(struct conf *c, const struct conf_stmt *s, void *into);
+
+/* Values with more than one spelling. */
+bool settings_parse_resolver(struct slice text, struct net_addr *out);
+bool settings_parse_host(struct slice text, struct pool *pool, struct settings_host *out); /* pool NULL: only check */
+
+#endif
