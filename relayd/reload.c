@@ -81,7 +81,7 @@ static const char *changed_for_good(const struct settings *old, const struct set
     if (strcmp(old->runtime_dir, new->runtime_dir) != 0)
         return "runtime_dir";
     if (strcmp(old->engine_user, new->engine_user) != 0)
-        return "engine_user";
+        return "the user of the engine";
     return NULL;
 }
 

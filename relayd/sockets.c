@@ -2,8 +2,8 @@
 #include "relayd/sockets.h"
 
 #include "base/mem.h"
-#include "net/listen.h"
 #include "relayd/holder.h"
+#include "relayd/listen.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -27,7 +27,7 @@ static struct err open_one(const struct settings_listen *l, const struct sockets
         *fd = fcntl(have->listeners[i].fd, F_DUPFD_CLOEXEC, 0);
         return *fd >= 0 ? ERR_OK : err_sys(errno, "duplicate listening socket");
     }
-    return net_listen(&l->addr, l->both_families, fd);
+    return listen_open(&l->addr, l->both_families, fd);
 }
 
 static void explain(const struct settings_listen *l, struct err e, struct buf *why)

@@ -1,5 +1,5 @@
-/* net/listen.c - where clients come in: the sockets the acceptors wait on. */
-#include "net/listen.h"
+/* relayd/listen.c - where clients come in: the sockets the acceptors wait on. */
+#include "relayd/listen.h"
 
 #include <errno.h>
 #include <unistd.h>
@@ -46,7 +46,7 @@ static struct err listen_at(const struct net_addr *addr, bool both_families, int
     return ERR_OK;
 }
 
-struct err net_listen(const struct net_addr *addr, bool both_families, int *out)
+struct err listen_open(const struct net_addr *addr, bool both_families, int *out)
 {
     struct err e = listen_at(addr, both_families, out);
 
