@@ -1,0 +1,588 @@
+/* delivery/conn.c - carries messages over one connection, one at a time. */
+#include "delivery/conn_internal.h"
+
+#include "base/mem.h"
+#include "mail/mime.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static void session_data(void *ctx, struct slice bytes);
+static void session_drained(void *ctx);
+static void session_closed(void *ctx, struct err why);
+
+static const struct stream_events session_events = { NULL, session_data, session_drained, session_closed };
+
+/* ---- output ---------------------------------------------------------------- */
+
+/* Moves what the engine wrote to the stream and sets the deadline for the
+ * answer. */
+static void send_out(struct conn *c)
+{
+    struct buf *from = smtp_client_out(c->client);
+    struct buf *to;
+
+    if (c->stream == NULL)
+        return;
+    to = stream_out(c->stream);
+    if (buf_len(from) > 0) {
+        if (buf_len(to) == 0) {
+            struct buf swap = *to;
+
+            *to = *from;
+            *from = swap;
+            buf_clear(from);
+        } else {
+            buf_add(to, buf_bytes(from));
+            buf_clear(from);
+        }
+        stream_flush(c->stream);
+    }
+    stream_deadline(c->stream, smtp_client_timeout_ms(c->client));
+}
+
+/* ---- the end --------------------------------------------------------------- */
+
+static void close_session(struct conn *c)
+{
+    conn_dial_stop(c);
+    loop_disarm(c->opt.loop, &c->idle_timer);
+    stream_finish(c->stream);
+    c->stream = NULL;
+}
+
+static void gone_run(struct post *p)
+{
+    struct conn *c = container_of(p, struct conn, gone_post);
+
+    c->opt.gone(c, c->opt.ctx);
+}
+
+static void tell_gone(struct conn *c)
+{
+    c->gone_post.run = gone_run;
+    loop_post(c->opt.home, &c->gone_post);
+}
+
+/* Nothing of this connection runs on its loop after this, but jobs that were
+ * already on their way are handed back. A read under way ends first. */
+static void go(struct conn *c)
+{
+    if (c->state == CONN_GONE)
+        return;
+    close_session(c);
+    c->state = CONN_GONE;
+    if (!c->reading)
+        tell_gone(c);
+}
+
+/* ---- outcomes -------------------------------------------------------------- */
+
+static void set_outcome(struct job *j, uint32_t n, const struct smtp_outcome *o)
+{
+    struct job_outcome *out = &j->outcomes[n];
+
+    if (out->known)
+        return;
+    out->known = true;
+    out->verdict = o->verdict;
+    out->stage = o->stage;
+    out->code = o->code;
+    out->status = o->status;
+    out->text = mem_dup(o->text.ptr, o->text.len);
+}
+
+static void set_all(struct job *j, const struct smtp_outcome *o)
+{
+    for (uint32_t i = 0; i < j->count; i++)
+        set_outcome(j, i, o);
+}
+
+static void job_run_done(struct post *p)
+{
+    struct job *j = container_of(p, struct job, post);
+
+    j->done(j);
+}
+
+static void return_job(struct conn *c, bool usable)
+{
+    struct job *j = c->job;
+
+    c->job = NULL;
+    free(c->paths);
+    c->paths = NULL;
+    buf_release(&c->alt_header);
+    buf_release(&c->alt_body);
+    c->use_alt = false;
+    c->want_content = false;
+    c->jobs_done++;
+    j->conn_usable = usable;
+    j->ended_ms = c->opt.loop->now_ms;
+    j->post.run = job_run_done;
+    loop_post(c->opt.home, &j->post);
+}
+
+void conn_note_failure(struct conn *c, const struct smtp_outcome *o)
+{
+    c->last = *o;
+    buf_clear(&c->last_text);
+    buf_add(&c->last_text, o->text);
+    c->last.text = buf_bytes(&c->last_text);
+}
+
+void conn_unreachable(struct conn *c)
+{
+    struct smtp_outcome o = c->last;
+
+    if (!c->saw_temporary && o.code == 0) {
+        /* Clean answers only, and none of them leads anywhere. */
+        o.verdict = SMTP_FAILED;
+        o.stage = SMTP_STAGE_CONNECT;
+        if (c->saw_loop) {
+            o.status = (struct mail_status){ 5, 4, 6 };
+            o.text = SLICE("mail for this domain loops back to this server");
+        } else if (c->opt.hosts->implicit) {
+            o.status = (struct mail_status){ 5, 1, 2 };
+            o.text = SLICE("the domain has no mail server: neither MX nor address records");
+        } else {
+            o.status = (struct mail_status){ 5, 4, 4 };
+            o.text = SLICE("none of the domain's mail servers has an address");
+        }
+    } else {
+        c->job->site_failed = o.verdict == SMTP_DEFERRED;
+    }
+    set_all(c->job, &o);
+    snprintf(c->job->relay, sizeof c->job->relay, "%s", o.code != 0 ? c->host_name : "none");
+    return_job(c, false);
+    go(c);
+}
+
+/* ---- a transaction --------------------------------------------------------- */
+
+static void feed_file(struct conn *c);
+
+/* Content the engine may send now. */
+static void feed_content(struct conn *c)
+{
+    const struct message *m = c->job->message;
+
+    c->want_content = false;
+    if (c->use_alt) {
+        smtp_client_content(c->client, buf_bytes(&c->alt_header), false);
+        smtp_client_content(c->client, buf_bytes(&c->alt_body), true);
+        return;
+    }
+    if (c->content_at == 0)
+        smtp_client_content(c->client, m->header, m->body_loaded && m->body.len == 0);
+    if (!m->body_loaded)
+        feed_file(c);
+    else if (m->body.len > 0)
+        smtp_client_content(c->client, m->body, true);
+}
+
+static void file_read(struct blob_op *op, struct err e)
+{
+    struct conn *c = container_of(op, struct conn, read_op);
+    const struct message *m;
+    bool last;
+
+    c->reading = false;
+    if (c->state == CONN_GONE) {
+        tell_gone(c);
+        return;
+    }
+    if (c->job == NULL || !c->want_content) {
+        buf_clear(&op->bytes);
+        return;
+    }
+    m = c->job->message;
+    if (err_failed(e) || buf_len(&op->bytes) == 0) {
+        smtp_client_abort(c->client, "the stored message can't be read");
+        send_out(c);
+        return;
+    }
+    c->content_at += buf_len(&op->bytes);
+    last = c->content_at >= m->body_bytes;
+    c->want_content = !last;
+    smtp_client_content(c->client, buf_bytes(&op->bytes), last);
+    buf_clear(&op->bytes);
+    send_out(c);
+}
+
+static void feed_file(struct conn *c)
+{
+    const struct message *m = c->job->message;
+
+    c->want_content = true;
+    if (c->reading)
+        return;
+    c->reading = true;
+    c->read_op.home = c->opt.loop;
+    c->read_op.done = file_read;
+    c->read_op.offset = c->content_at;
+    c->read_op.want = CONN_PIECE;
+    queue_read_body(c->opt.queue, m, &c->read_op);
+}
+
+static void session_drained(void *ctx)
+{
+    struct conn *c = ctx;
+
+    if (c->want_content && !c->reading && c->job != NULL && !c->loading_for_downgrade)
+        feed_file(c);
+}
+
+static void send_transaction(struct conn *c)
+{
+    struct job *j = c->job;
+    const struct message *m = j->message;
+    struct smtp_transaction t = {
+        .reverse_path = m->reverse_path,
+        .recipient_count = j->count,
+        .size_bytes = c->use_alt ? buf_len(&c->alt_header) + buf_len(&c->alt_body) : message_size(m),
+        .eight_bit = !c->use_alt && (m->flags & MESSAGE_EIGHT_BIT) != 0,
+    };
+
+    c->paths = mem_alloc(j->count * sizeof *c->paths);
+    for (uint32_t i = 0; i < j->count; i++)
+        c->paths[i] = j->recipients[i]->address;
+    t.recipients = c->paths;
+    c->content_at = 0;
+    smtp_client_send(c->client, &t);
+    if (c->state != CONN_GONE)
+        send_out(c);
+}
+
+static void fail_conversion(struct conn *c)
+{
+    struct smtp_outcome o = {
+        .verdict = SMTP_FAILED,
+        .stage = SMTP_STAGE_MAIL,
+        .status = { 5, 6, 3 },
+        .text = SLICE("the next server takes 7-bit mail only and this message can't be converted safely"),
+    };
+
+    set_all(c->job, &o);
+    return_job(c, true);
+    c->state = CONN_IDLE;
+    loop_arm(c->opt.loop, &c->idle_timer, c->opt.policy->idle_timeout_ms);
+}
+
+static void send_downgraded(struct conn *c, struct slice body)
+{
+    if (err_failed(mail_downgrade(c->job->message->header, body, &c->alt_header, &c->alt_body))) {
+        fail_conversion(c);
+        return;
+    }
+    c->use_alt = true;
+    send_transaction(c);
+}
+
+/* A body file is read whole for the conversion; it is rare, and bounded by
+ * the size limit of messages. */
+static void downgrade_read(struct blob_op *op, struct err e)
+{
+    struct conn *c = container_of(op, struct conn, read_op);
+    struct buf body;
+
+    c->reading = false;
+    c->loading_for_downgrade = false;
+    if (c->state == CONN_GONE) {
+        tell_gone(c);
+        return;
+    }
+    if (c->job == NULL)
+        return;
+    if (err_failed(e) || buf_len(&op->bytes) != c->job->message->body_bytes) {
+        smtp_client_abort(c->client, "the stored message can't be read");
+        return;
+    }
+    body = op->bytes;
+    op->bytes = (struct buf){ 0 };
+    send_downgraded(c, buf_bytes(&body));
+    buf_release(&body);
+}
+
+static void begin_job(struct conn *c)
+{
+    struct job *j = c->job;
+    const struct message *m = j->message;
+
+    c->state = CONN_BUSY;
+    loop_disarm(c->opt.loop, &c->idle_timer);
+    if (c->jobs_done > 0)
+        j->connected_ms = c->opt.loop->now_ms;
+    if ((m->flags & MESSAGE_EIGHT_BIT) == 0 || smtp_client_offer(c->client)->eightbitmime) {
+        send_transaction(c);
+        return;
+    }
+    if (m->body_loaded) {
+        send_downgraded(c, m->body);
+        return;
+    }
+    c->reading = c->loading_for_downgrade = true;
+    c->read_op.home = c->opt.loop;
+    c->read_op.done = downgrade_read;
+    c->read_op.offset = 0;
+    c->read_op.want = m->body_bytes;
+    queue_read_body(c->opt.queue, m, &c->read_op);
+}
+
+/* ---- what the engine says ---------------------------------------------------- */
+
+static void client_ready(void *ctx)
+{
+    struct conn *c = ctx;
+    bool enough = c->opt.policy->messages_per_connection != 0 &&
+                  c->jobs_done >= c->opt.policy->messages_per_connection;
+
+    if (c->state == CONN_OPENING) {
+        c->job->connected_ms = c->opt.loop->now_ms;
+        begin_job(c);
+        return;
+    }
+    if (c->job != NULL && c->state == CONN_BUSY) {
+        unsigned offered = smtp_client_offer(c->client)->messages_max;
+
+        enough = enough || c->jobs_done + 1 == c->opt.policy->messages_per_connection ||
+                 (offered != 0 && c->jobs_done + 1 >= offered);
+        c->state = enough ? CONN_QUITTING : CONN_IDLE;
+        return_job(c, !enough);
+        if (enough)
+            smtp_client_quit(c->client);
+        else
+            loop_arm(c->opt.loop, &c->idle_timer, c->opt.policy->idle_timeout_ms);
+    }
+}
+
+static void client_content(void *ctx)
+{
+    feed_content(ctx);
+}
+
+static void client_recipient_done(void *ctx, unsigned n, const struct smtp_outcome *o)
+{
+    struct conn *c = ctx;
+
+    set_outcome(c->job, n, o);
+}
+
+static void client_transaction_done(void *ctx)
+{
+    /* The job goes back when the session is ready again, or has failed: only
+     * then is it known whether it can carry another. */
+}
+
+/* A connection that carried mail before may have been closed by the other
+ * side while it was idle: that is no attempt. */
+static bool found_dead(const struct conn *c, const struct smtp_outcome *o)
+{
+    return c->jobs_done > 0 && o->code == 0 && o->stage <= SMTP_STAGE_RCPT;
+}
+
+static void client_failed(void *ctx, const struct smtp_outcome *o)
+{
+    struct conn *c = ctx;
+
+    if (c->state == CONN_OPENING) {
+        struct smtp_outcome soft = *o;
+
+        /* One host's refusal in its greeting is not the domain's, unless it
+         * says that it never takes mail (RFC 7504). */
+        if (o->code != 521 && o->code != 556 && soft.verdict == SMTP_FAILED)
+            soft.verdict = SMTP_DEFERRED;
+        if (soft.verdict != SMTP_FAILED)
+            c->saw_temporary = true;
+        conn_note_failure(c, &soft);
+        stream_finish(c->stream);
+        c->stream = NULL;
+        c->state = CONN_DIALLING; /* continued by opening_failed(): not from inside the engine */
+        return;
+    }
+    if (c->job != NULL) {
+        c->job->unattempted = found_dead(c, o);
+        set_all(c->job, o);
+        return_job(c, false);
+    }
+    go(c);
+}
+
+static void client_quit_done(void *ctx)
+{
+    go(ctx);
+}
+
+static const struct smtp_client_handler client_handler = {
+    .ready = client_ready,
+    .content = client_content,
+    .recipient_done = client_recipient_done,
+    .transaction_done = client_transaction_done,
+    .failed = client_failed,
+    .quit_done = client_quit_done,
+};
+
+/* After the engine has run: the next host, if this one refused to talk. */
+static void after_engine(struct conn *c)
+{
+    if (c->state == CONN_DIALLING) {
+        smtp_client_free(c->client);
+        c->client = NULL;
+        conn_dial_next(c);
+    } else if (c->state != CONN_GONE) {
+        send_out(c);
+    }
+}
+
+static void session_data(void *ctx, struct slice bytes)
+{
+    struct conn *c = ctx;
+
+    smtp_client_feed(c->client, bytes);
+    after_engine(c);
+}
+
+static void session_closed(void *ctx, struct err why)
+{
+    struct conn *c = ctx;
+    char text[128];
+
+    if (why.kind == ERR_CLOSED)
+        snprintf(text, sizeof text, "the connection was closed");
+    else
+        err_text((struct err){ why.kind, why.sys, NULL }, text, sizeof text);
+    stream_close(c->stream);
+    c->stream = NULL;
+    smtp_client_lost(c->client, text);
+    after_engine(c);
+}
+
+void conn_opened(struct conn *c, struct stream *s)
+{
+    char addr[NET_ADDR_TEXT_MAX];
+
+    c->state = CONN_OPENING;
+    c->stream = s;
+    snprintf(c->job->relay, sizeof c->job->relay, "%s[%s]:%u", c->host_name, net_addr_format(&s->remote, addr),
+             s->remote.port);
+    c->client = smtp_client_new(&c->opt.policy->client, &client_handler, c);
+    stream_set_events(s, &session_events, c);
+    send_out(c);
+}
+
+/* ---- from the dispatcher ----------------------------------------------------- */
+
+static void idle_fire(struct timer *t)
+{
+    struct conn *c = container_of(t, struct conn, idle_timer);
+
+    if (c->state != CONN_IDLE)
+        return;
+    c->state = CONN_QUITTING;
+    smtp_client_quit(c->client);
+    if (c->state != CONN_GONE)
+        send_out(c);
+}
+
+struct conn *conn_new(const struct conn_options *opt)
+{
+    struct conn *c = mem_new(struct conn);
+
+    atomic_init(&c->refs, 1);
+    c->opt = *opt;
+    c->opt.policy = policy_ref(opt->policy);
+    c->opt.hosts = host_list_ref(opt->hosts);
+    c->idle_timer.fire = idle_fire;
+    c->last = (struct smtp_outcome){ .verdict = SMTP_DEFERRED, .status = { 4, 4, 1 } };
+    return c;
+}
+
+static void give_run(struct post *p)
+{
+    struct job *j = container_of(p, struct job, post);
+    struct conn *c = j->conn;
+
+    if (c->state != CONN_NEW && c->state != CONN_IDLE) {
+        /* It went while the job was on its way. */
+        j->unattempted = true;
+        j->conn_usable = false;
+        j->ended_ms = c->opt.loop->now_ms;
+        j->post.run = job_run_done;
+        loop_post(c->opt.home, &j->post);
+        return;
+    }
+    c->job = j;
+    if (c->state == CONN_NEW) {
+        conn_dial_begin(c);
+        return;
+    }
+    {
+        char addr[NET_ADDR_TEXT_MAX];
+
+        snprintf(j->relay, sizeof j->relay, "%s[%s]:%u", c->host_name,
+                 net_addr_format(&c->stream->remote, addr), c->stream->remote.port);
+    }
+    begin_job(c);
+}
+
+void conn_give(struct conn *c, struct job *j)
+{
+    j->conn = c;
+    j->given_ms = c->opt.home->now_ms;
+    j->post.run = give_run;
+    loop_post(c->opt.loop, &j->post);
+}
+
+static void conn_unref(struct conn *c);
+
+static void quit_run(struct post *p)
+{
+    struct conn *c = container_of(p, struct conn, quit_post);
+
+    if (c->state == CONN_IDLE)
+        idle_fire(&c->idle_timer);
+    conn_unref(c);
+}
+
+void conn_quit(struct conn *c)
+{
+    if (c->quit_asked)
+        return;
+    c->quit_asked = true;
+    atomic_fetch_add(&c->refs, 1); /* the post's */
+    c->quit_post.run = quit_run;
+    loop_post(c->opt.loop, &c->quit_post);
+}
+
+void conn_free(struct conn *c)
+{
+    conn_unref(c);
+}
+
+static void conn_unref(struct conn *c)
+{
+    if (atomic_fetch_sub(&c->refs, 1) != 1)
+        return;
+    smtp_client_free(c->client);
+    policy_unref(c->opt.policy);
+    host_list_unref(c->opt.hosts);
+    buf_release(&c->last_text);
+    buf_release(&c->alt_header);
+    buf_release(&c->alt_body);
+    buf_release(&c->read_op.bytes);
+    free(c->order);
+    free(c->paths);
+    free(c);
+}
+
+void job_free(struct job *j)
+{
+    if (j == NULL)
+        return;
+    for (uint32_t i = 0; i < j->count; i++)
+        free(j->outcomes[i].text);
+    free(j->outcomes);
+    free(j->recipients);
+    message_unref(j->message);
+    free(j);
+}

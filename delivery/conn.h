@@ -1,0 +1,66 @@
+/* delivery/conn.h - one connection to a site, on a loop of its own choice.
+ *
+ * The dispatcher (loop 0) makes it with its first job, gives it the next one
+ * when a job came back and the connection is still good, and frees it when it
+ * has said it is gone. Jobs and notices travel as posts, so neither side
+ * touches the other's state.
+ */
+#ifndef DELIVERY_CONN_H
+#define DELIVERY_CONN_H
+
+#include "delivery/mx.h"
+#include "delivery/policy.h"
+#include "queue/queue.h"
+
+struct conn;
+
+/* How one recipient of a job fared. */
+struct job_outcome {
+    bool known;
+    enum smtp_verdict verdict;
+    enum smtp_stage stage;
+    unsigned code;
+    struct mail_status status;
+    char *text; /* freed with the job */
+};
+
+/* One message to some recipients in one transaction. */
+struct job {
+    struct post post;
+    struct conn *conn;
+    struct message *message;             /* a reference; content loaded but for a body file */
+    const struct recipient **recipients; /* into message */
+    uint32_t count;
+    struct job_outcome *outcomes;        /* one per recipient, filled in by the connection */
+    bool unattempted;    /* a reused connection was found dead: try again at once */
+    bool site_failed;    /* no host of the site could be spoken to */
+    bool conn_usable;    /* the connection waits for the next job */
+    char relay[320];     /* "host[addr]:port" or "none" */
+    uint64_t given_ms;   /* monotonic */
+    uint64_t connected_ms;
+    uint64_t ended_ms;
+    void (*done)(struct job *j); /* on loop 0 */
+    void *ctx;
+};
+
+struct conn_options {
+    struct loop *loop;          /* the connection's */
+    struct loop *home;          /* the dispatcher's: loop 0 */
+    struct resolver *resolver;  /* of loop */
+    struct queue *queue;
+    struct delivery_policy *policy;
+    struct host_list *hosts;
+    bool literal_ok;            /* hosts given by the admin: loopback is no mistake */
+    void (*gone)(struct conn *c, void *ctx); /* on home, once; then conn_free() when no job is out */
+    void *ctx;
+};
+
+/* Home's thread. */
+struct conn *conn_new(const struct conn_options *opt);
+void conn_give(struct conn *c, struct job *j); /* the first one dials */
+void conn_quit(struct conn *c);                /* when idle: QUIT, then gone */
+void conn_free(struct conn *c);                /* after gone */
+
+void job_free(struct job *j); /* NULL is fine */
+
+#endif

@@ -1,0 +1,127 @@
+/* delivery/dispatch_internal.h - what the files of the dispatcher share. */
+#ifndef DELIVERY_DISPATCH_INTERNAL_H
+#define DELIVERY_DISPATCH_INTERNAL_H
+
+#include "delivery/dispatch.h"
+#include "delivery/site.h"
+
+enum dest_kind { DEST_DIRECT, DEST_VIA, DEST_HOLD, DEST_VERDICT };
+
+/* Where a route sends a recipient: a domain, smart hosts, nowhere. */
+struct dest {
+    struct dispatch *dispatch;
+    enum dest_kind kind;
+    uint32_t index;
+    char *key;
+    char *domain;            /* direct */
+    unsigned groups;         /* that point here */
+    struct site *site;
+    uint64_t site_until_ms;  /* when its MX must be asked again */
+    struct mx_query *query;
+    struct group_queue waiting; /* for the answer */
+    unsigned failures;
+    struct timer retry;      /* after a DNS failure */
+    char *last_error;
+    UT_hash_handle hh;
+};
+
+enum attempt_purpose {
+    ATTEMPT_DELIVER,
+    ATTEMPT_VERDICT,  /* of a site that leads nowhere */
+    ATTEMPT_DNS,      /* the domain's MX can't be looked up */
+    ATTEMPT_EXPIRE,
+    ATTEMPT_WARN,
+    ATTEMPT_REROUTE,  /* the routes changed */
+    ATTEMPT_ORDER,    /* of an admin */
+};
+
+/* Something done with some groups of one message, up to its commit. */
+struct attempt {
+    struct list link;            /* in dispatch.attempts, or in dispatch.local while it waits */
+    struct dispatch *dispatch;
+    enum attempt_purpose purpose;
+    enum dispatch_order order;
+    struct site *site;           /* deliver, verdict */
+    struct site_conn *conn;
+    uint64_t id;
+    uint32_t *groups;            /* indexes */
+    uint32_t group_count;
+    struct message *message;
+    struct job *job;             /* deliver */
+    uint64_t begun_ms;
+    char *text;                  /* ATTEMPT_DNS: why */
+    bool is_local;               /* counts among dispatch.local_active */
+
+    struct queue_change *changes;
+    size_t change_count;
+    uint32_t *rest;              /* groups that live on, with their times set */
+    uint32_t rest_count;
+    struct message *dsn;
+    bool message_done;
+    struct timer again;          /* the commit failed */
+};
+
+struct dispatch {
+    struct dispatch_options opt;
+    struct schedule *sched;
+    struct delivery_policy *policy;
+    uint16_t generation;         /* of the policy's routes */
+    struct dest **dests;         /* by index; 0 is not used */
+    uint32_t dest_count, dest_cap;
+    uint32_t *dest_holes;        /* indexes that are free again */
+    uint32_t dest_hole_count;
+    struct timer dest_sweep;
+    struct dest *dest_by_key;
+    struct site *site_by_key;
+    struct list starved;
+    unsigned conn_count;
+    unsigned next_loop;
+    struct timer tick;
+    struct timer health;         /* while the store is broken */
+    struct list attempts;
+    struct list local;           /* attempts without a connection that wait their turn */
+    unsigned local_active;
+    uint64_t attempt_count;
+    _Atomic size_t hot_memory;
+    bool draining;
+    void (*drained)(void *ctx);
+    void *drained_ctx;
+    uint64_t delivered, deferred, bounced, expired;
+};
+
+/* dispatch.c */
+void dispatch_enqueue(struct dispatch *d, struct group *g);    /* to its destination, now */
+void dispatch_wait(struct dispatch *d, struct group *g);       /* until its times */
+void dispatch_pump(struct dispatch *d, struct site *s);
+void dispatch_forget(struct dispatch *d, struct group *g);     /* removes it from the schedule */
+void dispatch_set_dest(struct dispatch *d, struct group *g, struct dest *dest);
+bool dispatch_may_run(struct dispatch *d);                     /* not draining, storage sound */
+void dispatch_check_drained(struct dispatch *d);
+void dispatch_conn_free_if_gone(struct dispatch *d, struct site_conn *sc);
+void dispatch_site_down(struct dispatch *d, struct site *s, const char *why);
+void dispatch_site_up(struct dispatch *d, struct site *s);
+bool dispatch_site_full(struct dispatch *d, struct site *s);
+void dispatch_schedule_message(struct dispatch *d, struct message *m);
+
+/* dest.c */
+struct dest *dest_for(struct dispatch *d, const struct route *r, struct slice recipient);
+void dest_enqueue(struct dispatch *d, struct dest *dest, struct group *g);
+bool dest_is_stale(const struct dispatch *d, const struct dest *dest); /* its MX must be asked again */
+void dest_sweep_fire(struct timer *t);
+void dest_free(struct dispatch *d, struct dest *dest);
+
+/* attempt.c */
+void attempt_deliver(struct dispatch *d, struct site *s, struct site_conn *conn, struct group *g);
+/* An attempt without a connection: waits its turn. Takes g out of where it is. */
+void attempt_local(struct dispatch *d, enum attempt_purpose purpose, enum dispatch_order order, struct site *s,
+                   struct group *g, const char *text);
+void attempt_run_local(struct dispatch *d);
+void attempt_free(struct attempt *a);
+
+/* order.c */
+void dispatch_order_group(struct dispatch *d, struct group *g, enum dispatch_order order, struct dispatch_answer *out);
+
+/* outcome.c */
+void attempt_finish(struct attempt *a); /* outcomes are known: write them down */
+
+#endif

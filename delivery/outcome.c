@@ -1,0 +1,534 @@
+/* delivery/outcome.c - what became of each recipient, written down and told.
+ *
+ * Changes, events and the bounce are one transaction. Only when it is synced
+ * do log lines say what happened, and do the recipients that live on go back
+ * to the schedule.
+ */
+#include "delivery/dispatch_internal.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "queue/bounce.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define COMMIT_AGAIN_MS 1000u
+
+static void submit(struct attempt *a);
+
+/* ---- deciding ---------------------------------------------------------------- */
+
+struct verdict { /* of one recipient */
+    enum event_type event;
+    bool final;
+    uint64_t wait_ms; /* until the next attempt, when it is not final */
+};
+
+static const struct recipient *recipient_of(const struct message *m, uint32_t n)
+{
+    for (uint32_t i = 0; i < m->recipient_count; i++) {
+        /* They are nearly always found where their number says. */
+        uint32_t at = n < m->recipient_count && m->recipients[n].n == n ? n : i;
+
+        if (m->recipients[at].n == n)
+            return &m->recipients[at];
+    }
+    return NULL;
+}
+
+static void set_reply(struct recipient *now, struct slice text)
+{
+    struct slice cut = slice_head(text, RECIPIENT_REPLY_MAX);
+
+    now->reply = slice_make(mem_dup(cut.ptr, cut.len), cut.len);
+}
+
+/* A deferral, unless its time is over. */
+static struct verdict defer(struct dispatch *d, const struct group *g, struct recipient *now, uint64_t at_least_ms)
+{
+    const struct retry_policy *p = policy_retry(d->policy, now->address);
+    struct verdict v = { .event = EVENT_DEFERRED };
+
+    v.wait_ms = retry_wait_ms(p, g->attempts + 1, &d->opt.home->rng);
+    if (v.wait_ms < at_least_ms)
+        v.wait_ms = at_least_ms;
+    if (g->expires_ms <= d->opt.home->now_ms) {
+        v.event = EVENT_EXPIRED;
+        v.final = true;
+    }
+    return v;
+}
+
+static struct verdict judge_outcome(struct attempt *a, const struct group *g, const struct job_outcome *o,
+                                    struct recipient *now)
+{
+    struct dispatch *d = a->dispatch;
+    struct verdict v = { 0 };
+
+    now->code = o->code;
+    now->status = o->status;
+    now->relay = slice_str(a->job->relay);
+    set_reply(now, slice_str(o->text != NULL ? o->text : ""));
+    now->flags &= (uint8_t)~RECIPIENT_IN_DOUBT;
+    switch (o->known ? o->verdict : SMTP_DEFERRED) {
+    case SMTP_DELIVERED:
+        v = (struct verdict){ EVENT_DELIVERED, true, 0 };
+        break;
+    case SMTP_FAILED:
+        v = (struct verdict){ EVENT_BOUNCED, true, 0 };
+        break;
+    case SMTP_IN_DOUBT:
+        now->flags |= RECIPIENT_IN_DOUBT;
+        v = defer(d, g, now, policy_retry(d->policy, now->address)->doubt_ms);
+        if (!v.final)
+            v.event = EVENT_IN_DOUBT;
+        break;
+    case SMTP_DEFERRED:
+        v = defer(d, g, now, 0);
+        break;
+    }
+    return v;
+}
+
+static struct verdict judge_order(struct attempt *a, struct recipient *now)
+{
+    switch (a->order) {
+    case ORDER_HOLD:
+        now->state = RECIPIENT_HELD;
+        return (struct verdict){ EVENT_HELD, false, 0 };
+    case ORDER_DAMAGED:
+        now->state = RECIPIENT_HELD;
+        now->status = (struct mail_status){ 4, 3, 0 };
+        set_reply(now, slice_str(a->text));
+        return (struct verdict){ EVENT_DAMAGED, false, 0 };
+    case ORDER_RELEASE:
+        now->state = RECIPIENT_QUEUED;
+        now->flags |= RECIPIENT_RELEASED;
+        return (struct verdict){ EVENT_RELEASED, false, 0 };
+    case ORDER_DELETE:
+        return (struct verdict){ EVENT_DELETED, true, 0 };
+    case ORDER_BOUNCE:
+        now->code = 0;
+        now->status = (struct mail_status){ 5, 0, 0 };
+        set_reply(now, SLICE("returned by the administrator of this server"));
+        return (struct verdict){ EVENT_BOUNCED, true, 0 };
+    case ORDER_RETRY:
+        break;
+    }
+    return (struct verdict){ EVENT_RETRIED, false, 0 };
+}
+
+static struct verdict judge(struct attempt *a, const struct group *g, const struct job_outcome *o,
+                            struct recipient *now)
+{
+    switch (a->purpose) {
+    case ATTEMPT_DELIVER:
+        return judge_outcome(a, g, o, now);
+    case ATTEMPT_VERDICT:
+        now->code = 0;
+        now->status = a->site->verdict.status;
+        now->relay = SLICE("none");
+        set_reply(now, slice_str(a->site->verdict.text));
+        return (struct verdict){ a->site->verdict.event, true, 0 };
+    case ATTEMPT_DNS:
+        now->code = 0;
+        now->status = (struct mail_status){ 4, 4, 3 };
+        now->relay = SLICE("none");
+        set_reply(now, slice_str(a->text));
+        return defer(a->dispatch, g, now, 0);
+    case ATTEMPT_EXPIRE:
+        return (struct verdict){ EVENT_EXPIRED, true, 0 };
+    case ATTEMPT_WARN:
+        now->flags |= RECIPIENT_WARNED;
+        return (struct verdict){ EVENT_DELAYED, false, 0 };
+    case ATTEMPT_ORDER:
+    case ATTEMPT_REROUTE:
+        break;
+    }
+    return judge_order(a, now);
+}
+
+static bool is_an_attempt(const struct attempt *a)
+{
+    return a->purpose == ATTEMPT_DELIVER || a->purpose == ATTEMPT_DNS;
+}
+
+/* ---- groups that live on --------------------------------------------------------- */
+
+struct keep { /* recipients of a group with a common future */
+    uint32_t *numbers;
+    uint32_t count;
+    uint64_t wait_ms;
+};
+
+static void add_rest(struct attempt *a, struct group *g)
+{
+    a->rest = mem_grow(a->rest, a->rest_count + 1, sizeof *a->rest);
+    a->rest[a->rest_count++] = g->self;
+}
+
+/* The group's times after this attempt; orders may have moved it. */
+static void set_future(struct attempt *a, struct group *g, uint64_t wait_ms)
+{
+    uint64_t now = a->dispatch->opt.home->now_ms;
+
+    if (is_an_attempt(a)) {
+        g->attempts++;
+        g->attempted = true;
+        g->released = false;
+        g->next_ms = now + wait_ms;
+    }
+    switch (a->purpose) {
+    case ATTEMPT_WARN:
+        g->warn_ms = TIMERS_NEVER;
+        break;
+    case ATTEMPT_ORDER:
+        g->next_ms = now;
+        if (a->order == ORDER_RELEASE)
+            g->released = true;
+        break;
+    default:
+        break;
+    }
+}
+
+static struct group *like(struct dispatch *d, const struct group *g, const struct keep *k)
+{
+    struct group *n = schedule_add(d->sched, g->id, k->numbers, k->count);
+
+    n->next_ms = g->next_ms;
+    n->expires_ms = g->expires_ms;
+    n->warn_ms = g->warn_ms;
+    n->sender = g->sender;
+    n->attempts = g->attempts;
+    n->released = g->released;
+    n->attempted = g->attempted;
+    n->wish = g->wish;
+    n->dest = g->dest;
+    n->generation = g->generation;
+    d->dests[g->dest]->groups++;
+    return n;
+}
+
+static void drop_hot(struct dispatch *d, struct group *g)
+{
+    if (g->hot == NULL)
+        return;
+    atomic_fetch_sub(&d->hot_memory, message_memory(g->hot));
+    group_drop_hot(g);
+}
+
+/* Splits the group's survivors into those that merely wait and those in doubt. */
+static void settle_group(struct attempt *a, struct group *g, struct keep *waiting, struct keep *doubt)
+{
+    struct dispatch *d = a->dispatch;
+
+    drop_hot(d, g);
+    if (doubt->count > 0 && waiting->count > 0) {
+        struct group *n = like(d, g, doubt);
+
+        set_future(a, n, doubt->wait_ms);
+        add_rest(a, n);
+    }
+    if (waiting->count == 0 && doubt->count == 0) {
+        dispatch_forget(d, g);
+    } else {
+        const struct keep *k = waiting->count > 0 ? waiting : doubt;
+
+        schedule_set_numbers(g, k->numbers, k->count);
+        set_future(a, g, k->wait_ms);
+        add_rest(a, g);
+    }
+}
+
+/* Decides about each recipient of g; *at is the next outcome of the job. */
+static void judge_group(struct attempt *a, struct group *g, uint32_t *at)
+{
+    struct dispatch *d = a->dispatch;
+    const uint32_t *numbers = group_numbers(g);
+    uint64_t now_wall = clock_wall_ms(d->opt.home->clock);
+    struct keep waiting = { .numbers = mem_alloc(g->count * sizeof *waiting.numbers) };
+    struct keep doubt = { .numbers = mem_alloc(g->count * sizeof *doubt.numbers) };
+
+    for (uint32_t i = 0; i < g->count; i++) {
+        const struct recipient *was = recipient_of(a->message, numbers[i]);
+        struct queue_change *c = &a->changes[a->change_count];
+        struct verdict v;
+
+        if (was == NULL)
+            continue; /* its record is gone: nothing to write, nothing to keep */
+        c->now = *was;
+        c->now.reply = SLICE_EMPTY;
+        v = judge(a, g, a->job != NULL ? &a->job->outcomes[(*at)++] : NULL, &c->now);
+        if (c->now.reply.ptr == NULL)
+            set_reply(&c->now, was->reply);
+        c->event = v.event;
+        c->final = v.final;
+        c->delay_ms = now_wall > a->message->received_wall_ms ? now_wall - a->message->received_wall_ms : 0;
+        if (is_an_attempt(a)) {
+            c->now.attempts = g->attempts + 1;
+            c->now.last_wall_ms = now_wall;
+            c->now.flags &= (uint8_t)~RECIPIENT_RELEASED;
+        }
+        if (a->purpose != ATTEMPT_WARN)
+            c->now.next_wall_ms = now_wall + v.wait_ms;
+        a->change_count++;
+        if (!v.final) {
+            struct keep *k = v.event == EVENT_IN_DOUBT ? &doubt : &waiting;
+
+            k->numbers[k->count++] = numbers[i];
+            if (v.wait_ms > k->wait_ms)
+                k->wait_ms = v.wait_ms;
+        }
+    }
+    /* One time for all that share a group, in memory and in the store. */
+    for (size_t i = 0; i < a->change_count; i++) {
+        struct queue_change *c = &a->changes[i];
+
+        if (!c->final && is_an_attempt(a))
+            c->now.next_wall_ms = now_wall + (c->event == EVENT_IN_DOUBT ? doubt.wait_ms : waiting.wait_ms);
+    }
+    settle_group(a, g, &waiting, &doubt);
+    free(waiting.numbers);
+    free(doubt.numbers);
+}
+
+/* ---- the bounce ------------------------------------------------------------------ */
+
+static bool tells_sender(const struct queue_change *c)
+{
+    return c->event == EVENT_BOUNCED || c->event == EVENT_EXPIRED || c->event == EVENT_DELAYED;
+}
+
+static void compose_dsn(struct attempt *a)
+{
+    struct dispatch *d = a->dispatch;
+    struct recipient *about = mem_alloc((a->change_count + 1) * sizeof *about);
+    uint64_t now = clock_wall_ms(d->opt.home->clock);
+    uint64_t until = 0;
+    size_t count = 0;
+
+    for (size_t i = 0; i < a->change_count; i++) {
+        if (!tells_sender(&a->changes[i]))
+            continue;
+        about[count] = a->changes[i].now;
+        if (a->changes[i].event == EVENT_EXPIRED && about[count].status.class_ != 5)
+            about[count].status = (struct mail_status){ 5, 4, 7 }; /* delivery time expired */
+        until = a->message->received_wall_ms + policy_retry(d->policy, about[count].address)->expire_ms;
+        count++;
+    }
+    if (count > 0)
+        a->dsn = bounce_compose(d->opt.queue, a->message, d->policy->hostname,
+                                a->purpose == ATTEMPT_WARN ? MAIL_DSN_DELAYED : MAIL_DSN_FAILED, about, count, now,
+                                until);
+    if (count > 0 && a->dsn == NULL) {
+        /* The null reverse-path: a bounce that can't go ends here, with an event. */
+        for (size_t i = 0; i < a->change_count; i++) {
+            if (a->changes[i].event == EVENT_BOUNCED || a->changes[i].event == EVENT_EXPIRED)
+                a->changes[i].event = EVENT_DROPPED;
+            else if (a->changes[i].event == EVENT_DELAYED)
+                a->changes[i].silent = true;
+        }
+    }
+    free(about);
+}
+
+/* ---- the log ----------------------------------------------------------------------- */
+
+static void one_line(char *out, size_t size, unsigned code, struct slice text)
+{
+    size_t n = 0;
+
+    if (code != 0)
+        n = (size_t)snprintf(out, size, "%u ", code);
+    for (size_t i = 0; i < text.len && n + 1 < size; i++)
+        out[n++] = text.ptr[i] == '\n' ? ' ' : text.ptr[i];
+    out[n] = '\0';
+}
+
+static const char *status_word(enum event_type event)
+{
+    switch (event) {
+    case EVENT_DELIVERED:
+    case EVENT_DISCARDED:
+        return "sent";
+    case EVENT_DEFERRED:
+    case EVENT_IN_DOUBT:
+        return "deferred";
+    case EVENT_EXPIRED:
+        return "expired";
+    case EVENT_HELD:
+    case EVENT_DAMAGED:
+        return "held";
+    case EVENT_RELEASED:
+    case EVENT_RETRIED:
+        return "queued";
+    case EVENT_DELETED:
+        return "deleted";
+    default:
+        return "bounced";
+    }
+}
+
+struct delays { /* seconds, as Postfix's delays=a/b/c/d */
+    double before, queue, connect, transfer;
+};
+
+static struct delays delays_of(const struct attempt *a, uint64_t total_ms)
+{
+    struct delays out = { .before = (double)total_ms / 1000 };
+    const struct job *j = a->job;
+
+    if (j == NULL || j->ended_ms < j->given_ms)
+        return out;
+    if (j->connected_ms >= j->given_ms) {
+        out.connect = (double)(j->connected_ms - j->given_ms) / 1000;
+        out.transfer = (double)(j->ended_ms - j->connected_ms) / 1000;
+    } else {
+        out.connect = (double)(j->ended_ms - j->given_ms) / 1000;
+    }
+    out.queue = (double)(j->given_ms - a->begun_ms) / 1000;
+    out.before -= out.queue + out.connect + out.transfer;
+    if (out.before < 0)
+        out.before = 0;
+    return out;
+}
+
+static void log_change(const struct attempt *a, const struct queue_change *c)
+{
+    char id_text[QUEUE_ID_TEXT_MAX], dsn[16], reply[RECIPIENT_REPLY_MAX + 16];
+    struct delays t = delays_of(a, c->delay_ms);
+    struct slice relay = c->now.relay.len != 0 ? c->now.relay : SLICE("none");
+
+    if (c->event == EVENT_DELAYED)
+        return; /* the notification has a line of its own */
+    one_line(reply, sizeof reply, c->now.code, c->now.reply);
+    log_info("smtp", "%s: to=<%.*s>, relay=%.*s, delay=%.2f, delays=%.2f/%.2f/%.2f/%.2f, dsn=%s, status=%s (%s%s)",
+             queue_id_format(a->id, id_text), (int)c->now.address.len, c->now.address.ptr, (int)relay.len, relay.ptr,
+             (double)c->delay_ms / 1000, t.before, t.queue, t.connect, t.transfer,
+             mail_status_format(c->now.status, dsn), status_word(c->event),
+             c->event == EVENT_IN_DOUBT ? "in doubt, may have been delivered: " : "", reply);
+}
+
+static void count_change(struct dispatch *d, const struct queue_change *c)
+{
+    switch (c->event) {
+    case EVENT_DELIVERED:
+        d->delivered++;
+        break;
+    case EVENT_DEFERRED:
+    case EVENT_IN_DOUBT:
+        d->deferred++;
+        break;
+    case EVENT_BOUNCED:
+    case EVENT_DROPPED:
+        d->bounced++;
+        break;
+    case EVENT_EXPIRED:
+        d->expired++;
+        break;
+    default:
+        break;
+    }
+}
+
+static void tell(const struct attempt *a)
+{
+    char id_text[QUEUE_ID_TEXT_MAX], dsn_text[QUEUE_ID_TEXT_MAX];
+
+    queue_id_format(a->id, id_text);
+    for (size_t i = 0; i < a->change_count; i++) {
+        log_change(a, &a->changes[i]);
+        count_change(a->dispatch, &a->changes[i]);
+    }
+    if (a->dsn != NULL)
+        log_info("bounce", "%s: sender %s notification: %s", id_text,
+                 a->purpose == ATTEMPT_WARN ? "delay" : "non-delivery", queue_id_format(a->dsn->id, dsn_text));
+    if (a->message_done)
+        log_info("qmgr", "%s: removed", id_text);
+}
+
+/* ---- the commit --------------------------------------------------------------------- */
+
+static void settle_rest(struct attempt *a)
+{
+    struct dispatch *d = a->dispatch;
+
+    for (uint32_t i = 0; i < a->rest_count; i++) {
+        struct group *g = schedule_group(d->sched, a->rest[i]);
+        enum dispatch_order wish = g->wish;
+
+        g->wish = 0;
+        if (a->purpose == ATTEMPT_ORDER && (a->order == ORDER_HOLD || a->order == ORDER_DAMAGED))
+            g->state = GROUP_HELD;
+        else
+            dispatch_wait(d, g);
+        if (wish != 0) {
+            struct dispatch_answer ignored = { 0 };
+
+            dispatch_order_group(d, g, wish, &ignored);
+        }
+    }
+}
+
+static void committed(void *ctx, struct err e, struct message *dsn)
+{
+    struct attempt *a = ctx;
+    struct dispatch *d = a->dispatch;
+    char id_text[QUEUE_ID_TEXT_MAX], why[128];
+
+    if (err_failed(e)) {
+        log_error("qmgr", "%s: outcome can't be stored yet: %s", queue_id_format(a->id, id_text),
+                  err_text(e, why, sizeof why));
+        loop_arm(d->opt.home, &a->again, COMMIT_AGAIN_MS);
+        return;
+    }
+    tell(a);
+    if (dsn != NULL)
+        dispatch_schedule_message(d, dsn);
+    settle_rest(a);
+    if (a->is_local)
+        d->local_active--;
+    d->attempt_count--;
+    attempt_free(a);
+    attempt_run_local(d);
+    dispatch_check_drained(d);
+}
+
+static void again_fire(struct timer *t)
+{
+    submit(container_of(t, struct attempt, again));
+}
+
+static void submit(struct attempt *a)
+{
+    struct queue_update u = {
+        .id = a->id,
+        .message = a->message,
+        .changes = a->changes,
+        .change_count = a->change_count,
+        .message_done = a->message_done,
+        .body_is_file = a->message->body_place == BODY_BLOB,
+        .dsn = a->dsn != NULL ? message_ref(a->dsn) : NULL,
+    };
+
+    queue_apply(a->dispatch->opt.queue, &u, a->dispatch->opt.home, committed, a);
+}
+
+void attempt_finish(struct attempt *a)
+{
+    struct dispatch *d = a->dispatch;
+    size_t total = 0;
+    uint32_t at = 0;
+
+    for (uint32_t i = 0; i < a->group_count; i++)
+        total += schedule_group(d->sched, a->groups[i])->count;
+    a->changes = mem_zero(total, sizeof *a->changes);
+    for (uint32_t i = 0; i < a->group_count; i++)
+        judge_group(a, schedule_group(d->sched, a->groups[i]), &at);
+    compose_dsn(a);
+    a->message_done = schedule_find(d->sched, a->id) == NULL;
+    a->again.fire = again_fire;
+    submit(a);
+}

@@ -1,0 +1,98 @@
+/* delivery/policy.h - how this server delivers: routes, smart hosts, limits.
+ *
+ * Made from the configuration by the owner, immutable, shared by all loops
+ * and counted: what is under way keeps the policy it began with.
+ */
+#ifndef DELIVERY_POLICY_H
+#define DELIVERY_POLICY_H
+
+#include "net/addr.h"
+#include "queue/retry.h"
+#include "smtp/client.h"
+
+#include <stdatomic.h>
+
+enum route_action { ROUTE_DIRECT, ROUTE_VIA, ROUTE_HOLD, ROUTE_DISCARD, ROUTE_REJECT };
+
+struct route {
+    const char *from; /* patterns of mail/path.h; NULL = any */
+    const char *to;
+    enum route_action action;
+    const unsigned *smarthosts; /* via: indexes, in order of preference */
+    size_t smarthost_count;
+    const char *text;           /* reject */
+};
+
+struct next_host { /* a host of a smart host, or an MX host */
+    const char *name;      /* or an address literal without brackets */
+    bool literal;          /* then addr is set */
+    struct net_addr addr;
+    uint16_t port;
+    uint16_t preference;   /* lower first; equal ones in random order */
+};
+
+struct smarthost {
+    const char *title;
+    const struct next_host *hosts;
+    size_t host_count;
+};
+
+struct retry_rule {
+    const char *to; /* pattern */
+    struct retry_policy retry;
+};
+
+struct delivery_policy {
+    atomic_uint refs;
+    void (*release)(struct delivery_policy *p); /* the last reference went */
+    void *owner;                                /* for release */
+
+    const char *hostname;
+    const struct route *routes;
+    size_t route_count;
+    struct route fallback; /* "route default" */
+    const struct smarthost *smarthosts;
+    size_t smarthost_count;
+
+    uint16_t port; /* of MX hosts */
+    bool loopback_mx;
+    bool ipv4, ipv6;
+    const struct net_addr *sources; /* at most one a family */
+    size_t source_count;
+    const struct net_addr *own;     /* where we listen: an MX there is a loop */
+    size_t own_count;
+
+    unsigned connections;              /* all together */
+    unsigned connections_per_site;
+    unsigned messages_per_connection;  /* 0 = unlimited */
+    unsigned recipients_per_message;
+    uint64_t connect_timeout_ms;
+    uint64_t idle_timeout_ms;
+    struct smtp_client_options client;
+
+    struct retry_policy retry;
+    const struct retry_rule *retries;
+    size_t retry_count;
+};
+
+static inline struct delivery_policy *policy_ref(struct delivery_policy *p)
+{
+    atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+    return p;
+}
+
+static inline void policy_unref(struct delivery_policy *p) /* NULL is fine; any thread */
+{
+    if (p != NULL && atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) == 1)
+        p->release(p);
+}
+
+/* The first route that matches, the fallback last. With `skip_hold` hold
+ * routes are passed over and the fallback, if it holds, is direct. */
+const struct route *policy_route(const struct delivery_policy *p, struct slice reverse_path,
+                                 struct slice recipient, bool skip_hold);
+const struct retry_policy *policy_retry(const struct delivery_policy *p, struct slice recipient);
+/* An address where we ourselves would answer (RFC 5321 section 5.1). */
+bool policy_is_own_address(const struct delivery_policy *p, const struct net_addr *a, uint16_t port);
+
+#endif

@@ -1,0 +1,81 @@
+/* delivery/site.h - a next hop as the remote sees it, and what waits for it.
+ *
+ * Domains that share their MX hosts share a site; so do all domains of a
+ * smart host. Its ready messages are taken in turns over their senders, so
+ * that a newsletter never delays a password reset. Loop 0 only.
+ */
+#ifndef DELIVERY_SITE_H
+#define DELIVERY_SITE_H
+
+#include "base/list.h"
+#include "delivery/conn.h"
+#include "queue/schedule.h"
+
+#include <uthash.h>
+
+struct dispatch;
+
+struct sender_queue { /* one sender's ready groups at one site */
+    uint32_t sender;
+    struct group_queue groups;
+    struct list turn;   /* in site.turns */
+    UT_hash_handle hh;
+};
+
+/* What happens to mail that goes nowhere: discarded, refused, no such domain. */
+struct site_verdict {
+    bool set;
+    enum event_type event; /* EVENT_BOUNCED or EVENT_DISCARDED */
+    struct mail_status status;
+    char *text;
+};
+
+struct site_conn {
+    struct list link;      /* in site.conns */
+    struct site *site;
+    struct conn *conn;
+    bool busy;             /* a job is out, or being loaded for it */
+    bool gone;
+    bool proven;           /* it has carried mail */
+    bool conn_unused;      /* no job was given to it yet */
+};
+
+struct site {
+    struct dispatch *dispatch;
+    char *key;
+    struct host_list *hosts;
+    bool literal_ok;
+    struct site_verdict verdict;
+    struct sender_queue *senders;
+    struct list turns;
+    uint64_t ready;          /* groups in all its queues */
+    struct list conns;
+    unsigned conn_count, busy_count;
+    bool proven;             /* it has answered since the last failure */
+    unsigned failures;       /* in a row */
+    uint64_t down_until_ms;  /* monotonic */
+    unsigned capped;         /* no more connections than this */
+    uint64_t capped_until_ms;
+    char *last_error;
+    struct timer wake;
+    bool starved;            /* waits for a connection under the common limit */
+    struct list starved_link;
+    unsigned users;          /* destinations that lead here */
+    UT_hash_handle hh;
+};
+
+struct site *site_new(struct dispatch *d, const char *key, struct host_list *hosts, bool literal_ok);
+void site_free(struct site *s);
+bool site_unused(const struct site *s); /* nobody leads here, nothing waits, nothing is open */
+
+void site_add(struct site *s, struct schedule *sched, struct group *g);
+void site_add_front(struct site *s, struct schedule *sched, struct group *g);
+/* The next group in turn; NULL when none is ready. */
+struct group *site_take(struct site *s, struct schedule *sched);
+/* Moves the groups of one destination elsewhere. */
+void site_move(struct site *from, struct schedule *sched, uint32_t dest, struct site *to);
+
+/* An idle connection, or NULL. */
+struct site_conn *site_idle_conn(struct site *s);
+
+#endif

@@ -1,0 +1,130 @@
+/* queue/queue.h - the durable queue of accepted messages.
+ *
+ * Promise: once a queue_done callback reports success the message survives a
+ * power cut, so that callback is the earliest place to answer 250 after the
+ * end of DATA (RFC 5321 section 6.1).
+ *
+ * A message arrives as a draft (queue/draft.c), is committed with all its
+ * recipients and its first event, is read back by queue_load() and changed by
+ * queue_apply(); when its last recipient is final it is gone but for its
+ * history.
+ */
+#ifndef QUEUE_QUEUE_H
+#define QUEUE_QUEUE_H
+
+#include "net/loop.h"
+#include "queue/id.h"
+#include "queue/message.h"
+#include "queue/record.h"
+#include "store/blob.h"
+#include "store/store.h"
+
+struct queue;
+
+struct queue_options {
+    const char *state_dir;       /* made if missing; copied */
+    const struct clock *clock;
+    unsigned spool;              /* 0–63, part of every id */
+    size_t draft_memory_max;     /* all drafts together; beyond it bodies go to files at once */
+    size_t body_file_min;        /* a larger body is a file */
+    uint64_t history_keep_ms;
+    uint64_t history_bytes_max;
+    uint64_t space_reserve;      /* free disk below which new mail is refused */
+    uint64_t space_ahead;
+    bool read_only;              /* tools while the engine is down */
+    bool stepped;                /* simulator: queue_step() */
+    /* A message became durable. On the loop of its draft; m is lent. */
+    void (*arrived)(void *ctx, struct message *m);
+    void *ctx;
+};
+
+MUST_CHECK struct err queue_open(const struct queue_options *opt, struct queue **out);
+void queue_close(struct queue *q); /* finishes what was asked; NULL is fine */
+/* The store's health: OK, LOW (refuse new mail), BROKEN (start no delivery). Any thread. */
+enum store_space queue_space(struct queue *q);
+size_t queue_step(struct queue *q, size_t max_jobs); /* stepped: one batch of each environment */
+
+/* Start-up: every stored recipient, in order of id, and the sweep of body
+ * files without a record. Calling thread. r's slices live during the call. */
+typedef void queue_visitor(void *ctx, uint64_t id, const struct recipient *r);
+MUST_CHECK struct err queue_recover(struct queue *q, queue_visitor *visit, void *ctx);
+
+/* ---- arriving ---------------------------------------------------------- */
+
+struct envelope {
+    struct slice reverse_path;
+    const struct slice *recipients; /* canonical addresses */
+    const bool *held;               /* per recipient, or NULL: none is held */
+    size_t recipient_count;
+    struct slice client_addr, client_name, helo, protocol;
+    uint32_t flags; /* MESSAGE_* */
+};
+
+struct queue_draft;
+
+/* m is lent, NULL on error. */
+typedef void queue_done(void *ctx, struct err e, struct message *m);
+
+struct queue_draft *queue_draft_new(struct queue *q, struct loop *home);
+uint64_t queue_draft_id(const struct queue_draft *d);
+uint64_t queue_draft_wall_ms(const struct queue_draft *d);
+/* Takes content in order, our own trace fields first. False: hold the sender
+ * back until `room` runs; the bytes were taken all the same. */
+bool queue_draft_append(struct queue_draft *d, struct slice bytes);
+void queue_draft_on_room(struct queue_draft *d, void (*room)(void *ctx), void *ctx);
+void queue_draft_free(struct queue_draft *d); /* drops it; NULL is fine */
+/* Takes over d whatever happens; env is copied. done runs on home, later. */
+void queue_draft_commit(struct queue_draft *d, const struct envelope *env, queue_done *done, void *ctx);
+
+/* A message made here (a DSN), not yet stored: give it to queue_apply(). */
+struct message *queue_compose(struct queue *q, const struct envelope *env, struct slice header,
+                              struct slice body);
+
+/* ---- reading ----------------------------------------------------------- */
+
+/* done on home. Header, recipients and, unless it is a file, the body are in
+ * memory; checksums were verified (ERR_CORRUPT). ERR_NOT_FOUND: no such id. */
+void queue_load(struct queue *q, uint64_t id, struct loop *home, queue_done *done, void *ctx);
+/* A piece of a body file: op->offset, want, home and done are the caller's. */
+void queue_read_body(struct queue *q, const struct message *m, struct blob_op *op);
+
+/* ---- changing ---------------------------------------------------------- */
+
+/* What happens to one recipient. */
+struct queue_change {
+    enum event_type event;
+    bool final;            /* its record goes */
+    bool silent;           /* no event: a deferral's bookkeeping only */
+    struct recipient now;  /* as it is from now on; slices are copied */
+    uint64_t delay_ms;
+};
+
+struct queue_update {
+    uint64_t id;
+    const struct message *message; /* may be NULL when nothing of it is needed */
+    struct queue_change *changes;
+    size_t change_count;
+    bool message_done;             /* no recipient is left: the message goes */
+    bool body_is_file;             /* then its file goes too */
+    struct message *dsn;           /* committed in the same transaction; taken over; or NULL */
+};
+
+/* All or nothing, in one transaction. done on home; a failed update changed
+ * nothing and may be given again. m is the DSN, if there was one. */
+void queue_apply(struct queue *q, const struct queue_update *u, struct loop *home, queue_done *done,
+                 void *ctx);
+
+struct queue_stats {
+    struct store_stats queue, history;
+    size_t draft_memory;
+};
+void queue_stats(struct queue *q, struct queue_stats *out);
+
+/* A number never used before, above all earlier ones. Any thread. */
+uint64_t queue_new_id(struct queue *q);
+
+/* For queue/ itself and for tools' snapshots. */
+struct store *queue_store(struct queue *q);
+struct store *queue_history_store(struct queue *q);
+
+#endif

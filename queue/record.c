@@ -1,0 +1,220 @@
+/* queue/record.c - encoding of what the queue stores. */
+#include "queue/record.h"
+
+#define MESSAGE_VERSION 1
+#define RECIPIENT_VERSION 1
+#define EVENT_VERSION 1
+
+const char *const queue_table_names[QUEUE_TABLE_COUNT] = { "message", "recipient", "body", "event",
+                                                           "system" };
+const char *const history_table_names[HISTORY_TABLE_COUNT] = { "event", "index", "system" };
+
+static void put_status(struct buf *b, struct mail_status st)
+{
+    codec_put_u16(b, st.class_);
+    codec_put_u16(b, st.subject);
+    codec_put_u16(b, st.detail);
+}
+
+static struct mail_status get_status(struct codec_reader *r)
+{
+    struct mail_status st;
+
+    st.class_ = codec_u16(r);
+    st.subject = codec_u16(r);
+    st.detail = codec_u16(r);
+    return st;
+}
+
+/* Opens a record and checks the version byte. */
+static struct err open_version(struct slice record, unsigned known, struct codec_reader *r)
+{
+    struct err e = codec_open(record, r);
+
+    if (err_failed(e))
+        return e;
+    if (codec_u8(r) != known)
+        return err_make(ERR_VERSION, "record of an unknown version");
+    return ERR_OK;
+}
+
+static struct err close_record(const struct codec_reader *r)
+{
+    if (r->fault || r->rest.len != 0)
+        return err_make(ERR_CORRUPT, "record malformed");
+    return ERR_OK;
+}
+
+void record_message_put(struct buf *b, const struct message *m, bool *header_inline)
+{
+    size_t start = buf_len(b);
+
+    codec_put_u8(b, MESSAGE_VERSION);
+    codec_put_u64(b, m->received_wall_ms);
+    codec_put_u32(b, m->flags);
+    codec_put_u8(b, (uint8_t)m->body_place);
+    codec_put_u64(b, m->header_bytes);
+    codec_put_u64(b, m->body_bytes);
+    codec_put_u32(b, m->header_crc);
+    codec_put_u32(b, m->body_crc);
+    codec_put_u32(b, m->recipient_total);
+    codec_put_bytes(b, m->reverse_path);
+    codec_put_bytes(b, m->client_addr);
+    codec_put_bytes(b, m->client_name);
+    codec_put_bytes(b, m->helo);
+    codec_put_bytes(b, m->protocol);
+    codec_put_bytes(b, m->message_id);
+    *header_inline = buf_len(b) - start + m->header_bytes + 16 <= RECORD_LEAF_MAX;
+    codec_put_u8(b, *header_inline);
+    if (*header_inline)
+        codec_put_bytes(b, m->header);
+    codec_seal(b, start);
+}
+
+struct err record_message_get(struct slice record, struct message *m, bool *header_inline)
+{
+    struct codec_reader r;
+    struct err e = open_version(record, MESSAGE_VERSION, &r);
+
+    if (err_failed(e))
+        return e;
+    m->received_wall_ms = codec_u64(&r);
+    m->flags = codec_u32(&r);
+    m->body_place = codec_u8(&r) == BODY_BLOB ? BODY_BLOB : BODY_CHUNKS;
+    m->header_bytes = codec_u64(&r);
+    m->body_bytes = codec_u64(&r);
+    m->header_crc = codec_u32(&r);
+    m->body_crc = codec_u32(&r);
+    m->recipient_total = codec_u32(&r);
+    m->reverse_path = codec_bytes(&r);
+    m->client_addr = codec_bytes(&r);
+    m->client_name = codec_bytes(&r);
+    m->helo = codec_bytes(&r);
+    m->protocol = codec_bytes(&r);
+    m->message_id = codec_bytes(&r);
+    *header_inline = codec_u8(&r) != 0;
+    if (*header_inline)
+        m->header = codec_bytes(&r);
+    return close_record(&r);
+}
+
+void record_recipient_put(struct buf *b, const struct recipient *rc)
+{
+    size_t start = buf_len(b);
+
+    codec_put_u8(b, RECIPIENT_VERSION);
+    codec_put_u8(b, rc->state);
+    codec_put_u8(b, rc->flags);
+    codec_put_u32(b, rc->attempts);
+    codec_put_u64(b, rc->next_wall_ms);
+    codec_put_u64(b, rc->last_wall_ms);
+    codec_put_u32(b, rc->code);
+    put_status(b, rc->status);
+    codec_put_bytes(b, rc->address);
+    codec_put_bytes(b, rc->reverse_path);
+    codec_put_bytes(b, slice_head(rc->reply, RECIPIENT_REPLY_MAX));
+    codec_put_bytes(b, rc->relay);
+    codec_seal(b, start);
+}
+
+struct err record_recipient_get(struct slice record, struct recipient *rc)
+{
+    struct codec_reader r;
+    struct err e = open_version(record, RECIPIENT_VERSION, &r);
+
+    if (err_failed(e))
+        return e;
+    rc->state = codec_u8(&r);
+    rc->flags = codec_u8(&r);
+    rc->attempts = codec_u32(&r);
+    rc->next_wall_ms = codec_u64(&r);
+    rc->last_wall_ms = codec_u64(&r);
+    rc->code = codec_u32(&r);
+    rc->status = get_status(&r);
+    rc->address = codec_bytes(&r);
+    rc->reverse_path = codec_bytes(&r);
+    rc->reply = codec_bytes(&r);
+    rc->relay = codec_bytes(&r);
+    if (rc->state != RECIPIENT_QUEUED && rc->state != RECIPIENT_HELD)
+        r.fault = true;
+    return close_record(&r);
+}
+
+const char *event_type_text(enum event_type t)
+{
+    switch (t) {
+    case EVENT_RECEIVED:
+        return "received";
+    case EVENT_DELIVERED:
+        return "delivered";
+    case EVENT_DEFERRED:
+        return "deferred";
+    case EVENT_IN_DOUBT:
+        return "in doubt";
+    case EVENT_BOUNCED:
+        return "bounced";
+    case EVENT_EXPIRED:
+        return "expired";
+    case EVENT_DELAYED:
+        return "delay told";
+    case EVENT_HELD:
+        return "held";
+    case EVENT_RELEASED:
+        return "released";
+    case EVENT_DELETED:
+        return "deleted";
+    case EVENT_RETRIED:
+        return "retry asked";
+    case EVENT_DISCARDED:
+        return "discarded";
+    case EVENT_DROPPED:
+        return "dropped";
+    case EVENT_DAMAGED:
+        return "damaged";
+    }
+    return "unknown";
+}
+
+void record_event_put(struct buf *b, const struct event *e)
+{
+    size_t start = buf_len(b);
+
+    codec_put_u8(b, EVENT_VERSION);
+    codec_put_u8(b, (uint8_t)e->type);
+    codec_put_u64(b, e->wall_ms);
+    codec_put_u32(b, e->code);
+    put_status(b, e->status);
+    codec_put_u32(b, e->attempts);
+    codec_put_u64(b, e->size_bytes);
+    codec_put_u32(b, e->recipient_count);
+    codec_put_u64(b, e->delay_ms);
+    codec_put_bytes(b, e->recipient);
+    codec_put_bytes(b, e->reverse_path);
+    codec_put_bytes(b, e->message_id);
+    codec_put_bytes(b, e->relay);
+    codec_put_bytes(b, slice_head(e->text, RECIPIENT_REPLY_MAX));
+    codec_seal(b, start);
+}
+
+struct err record_event_get(struct slice record, struct event *e)
+{
+    struct codec_reader r;
+    struct err err = open_version(record, EVENT_VERSION, &r);
+
+    if (err_failed(err))
+        return err;
+    e->type = codec_u8(&r);
+    e->wall_ms = codec_u64(&r);
+    e->code = codec_u32(&r);
+    e->status = get_status(&r);
+    e->attempts = codec_u32(&r);
+    e->size_bytes = codec_u64(&r);
+    e->recipient_count = codec_u32(&r);
+    e->delay_ms = codec_u64(&r);
+    e->recipient = codec_bytes(&r);
+    e->reverse_path = codec_bytes(&r);
+    e->message_id = codec_bytes(&r);
+    e->relay = codec_bytes(&r);
+    e->text = codec_bytes(&r);
+    return close_record(&r);
+}
