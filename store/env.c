@@ -157,6 +157,7 @@ static int attach_once(struct store *s, const char *path, unsigned flags, uint64
         return rc;
     }
     mdb_env_get_fd(s->env, &s->file_fd);
+    fcntl(s->file_fd, F_SETFD, FD_CLOEXEC); /* LMDB forgets this one */
     mdb_env_info(s->env, &info);
     mdb_env_stat(s->env, &st);
     s->map_bytes = info.me_mapsize;

@@ -116,8 +116,9 @@ static void test_write_read(void **state)
         size_t want;
         const char *bytes;
     } rows[] = {
-        { 0, 100, "hello, blob" }, { 0, 11, "hello, blob" }, { 0, 5, "hello" },
-        { 7, 2, "bl" },            { 7, 100, "blob" },       { 11, 5, "" },
+        { 0, 100, "hello, blob" }, { 0, 11, "hello, blob" },
+        { 0, 5, "hello" },         { 7, 2, "bl" },
+        { 7, 100, "blob" },        { 11, 5, "" },
         { 4000, 5, "" },           { 3, 0, "" },
     };
     struct fix *f = *state;
@@ -271,9 +272,11 @@ static void test_open_fails(void **state)
 {
     struct blobs *b;
 
-    assert_true(err_failed(blobs_open(&(struct blobs_options){ .path = "/dev/null", .threads = 1 }, &b)));
+    assert_true(
+        err_failed(blobs_open(&(struct blobs_options){ .path = "/dev/null", .threads = 1 }, &b)));
     assert_null(b);
-    assert_err(blobs_open(&(struct blobs_options){ .path = "/nonexistent/a/b" }, &b), ERR_NOT_FOUND);
+    assert_err(blobs_open(&(struct blobs_options){ .path = "/nonexistent/a/b" }, &b),
+               ERR_NOT_FOUND);
     blobs_close(NULL);
 }
 
@@ -284,8 +287,12 @@ static void test_open_fails(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        BOTH(test_write_read), BOTH(test_missing),        BOTH(test_order),
-        BOTH(test_sweep),      BOTH(test_close_finishes), BOTH(test_spoiled),
+        BOTH(test_write_read),
+        BOTH(test_missing),
+        BOTH(test_order),
+        BOTH(test_sweep),
+        BOTH(test_close_finishes),
+        BOTH(test_spoiled),
         cmocka_unit_test(test_open_fails),
     };
 
