@@ -72,12 +72,12 @@ static void include_file(struct conf *c, const struct conf_word *at, const struc
                    e != NULL ? e->problem : "it is not part of this configuration");
         return;
     }
+    if (c->includes > BUNDLE_FILES_MAX)
+        return; /* said already */
     if (c->includes++ == BUNDLE_FILES_MAX) {
         conf_error(c, at, "more than %u files are included", BUNDLE_FILES_MAX);
         return;
     }
-    if (c->includes > BUNDLE_FILES_MAX)
-        return;
     file = pool_new_of(c->pool, struct conf_file);
     *file = (struct conf_file){
         .shown = shown,
