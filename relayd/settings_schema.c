@@ -77,8 +77,11 @@ static bool valid_email(struct slice text, const char **why)
     struct mail_path path;
     enum mail_path_error e = mail_address_parse(text, 0, &path);
 
-    *why = e == MAIL_PATH_OK ? "the domain is missing" : mail_path_error_text(e);
-    return e == MAIL_PATH_OK && mail_path_domain(&path).len != 0;
+    *why = "the domain is missing";
+    if (slice_find(text, '@') == text.len)
+        return false;
+    *why = mail_path_error_text(e);
+    return e == MAIL_PATH_OK;
 }
 
 static bool valid_reply(struct slice text, const char **why)

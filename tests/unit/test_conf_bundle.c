@@ -197,7 +197,8 @@ static void test_secrets(void **state)
 /* What happens to the files afterwards does not matter. */
 static void test_same_bytes(void **state)
 {
-    char *env[] = { "TEST_X=1", "OTHER=2", "TEST", NULL };
+    char ours[] = "TEST_X=1", other[] = "OTHER=2", odd[] = "TEST";
+    char *env[] = { ours, other, odd, NULL };
     struct scratch s;
     struct buf words = { 0 }, errors = { 0 };
     struct bundle *b;

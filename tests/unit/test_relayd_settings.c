@@ -1,0 +1,461 @@
+/* What relayd.conf means: defaults, every directive, and mistakes with the
+ * place and words of their message. */
+#include "tests/unit/check_conf.h"
+
+#include "relayd/settings.h"
+
+/* NULL when there are errors. */
+static struct settings *load(const char *text, struct buf *errors)
+{
+    struct bundle *b = bundle_new("conf");
+    struct diagnostics d = { 0 };
+    struct settings *s = NULL;
+    struct err e;
+
+    assert_ok(bundle_add(b, BUNDLE_FILE, "/etc/relayd/conf", slice_str(text), NULL));
+    e = settings_load_bundle(b, &d, &s);
+    bundle_free(b); /* nothing may point into it any more */
+    brief(&d, errors);
+    assert_int_equal(e.kind, d.errors == 0 ? ERR_NONE : ERR_SYNTAX);
+    assert_int_equal(s == NULL, err_failed(e));
+    diagnostics_release(&d);
+    return s;
+}
+
+static struct settings *load_good(const char *text)
+{
+    struct buf errors = { 0 };
+    struct settings *s = load(text, &errors);
+
+    assert_string_equal(buf_cstr(&errors), "");
+    assert_non_null(s);
+    buf_release(&errors);
+    return s;
+}
+
+static void assert_addr(const struct net_addr *a, const char *want)
+{
+    char text[NET_ADDR_TEXT_MAX];
+
+    assert_string_equal(net_addr_format_port(a, text), want);
+}
+
+static void test_defaults(void **state)
+{
+    struct settings *s = load_good("hostname mail.example.com");
+
+    assert_string_equal(s->hostname, "mail.example.com");
+    assert_null(s->postmaster);
+    assert_string_equal(s->state_dir, "/var/lib/relayd");
+    assert_string_equal(s->runtime_dir, "/run/relayd");
+    assert_string_equal(s->engine_user, "_relayd");
+    assert_int_equal(s->loops, 0);
+    assert_int_equal(s->resolver_count, 0);
+    assert_int_equal(s->trusted_count, 0);
+    assert_true(s->trust_loopback);
+    assert_int_equal(s->listen_count, 1);
+    assert_addr(&s->listens[0].addr, "127.0.0.1:25");
+    assert_int_equal(s->domain_count, 0);
+    assert_int_equal(s->route_count, 0);
+    assert_int_equal(s->route_default.action, SETTINGS_DIRECT);
+    assert_int_equal(s->limits.message_size, 50 * MIB);
+    assert_int_equal(s->limits.message_memory, 64 * MIB);
+    assert_int_equal(s->limits.received, 50);
+    assert_int_equal(s->delivery.port, 25);
+    assert_false(s->delivery.loopback_mx);
+    assert_string_equal(s->delivery.helo, "mail.example.com");
+    assert_int_equal(s->delivery.connections_per_site, 20);
+    assert_int_equal(s->delivery.final_timeout_ms, 10 * MINUTE_MS);
+    assert_int_equal(s->retry.first_ms, MINUTE_MS);
+    assert_int_equal(s->retry.factor_percent, 200);
+    assert_int_equal(s->retry.max_ms, 4 * HOUR_MS);
+    assert_int_equal(s->retry.doubt_ms, 30 * MINUTE_MS);
+    assert_int_equal(s->retry.expire_ms, 5 * DAY_MS);
+    assert_int_equal(s->retry.warn_ms, 4 * HOUR_MS);
+    assert_int_equal(s->history_keep_ms, 14 * DAY_MS);
+    assert_int_equal(s->history_size, 1024ull * MIB);
+    assert_int_equal(s->log_level, LOG_LEVEL_INFO);
+    settings_unref(s);
+}
+
+static void test_every_directive(void **state)
+{
+    struct settings *s = load_good("hostname B\xc3\xbc" "cher.Example\n"
+                                   "postmaster \"Post.Master@EXAMPLE.com\"\n"
+                                   "state_dir state; runtime_dir /run/x; loops 3\n"
+                                   "resolver 127.0.0.1:5353, ::1; resolver 192.0.2.1\n"
+                                   "trusted 10.0.0.0/8, ::1; trusted 192.0.2.0/24\n"
+                                   "users { engine mail }\n"
+                                   "limits { message_size unlimited; recipients 7; connections 8\n"
+                                   " connections_per_client 9; messages_per_connection 10; errors 11\n"
+                                   " idle_commands 12; received 13; command_timeout 14s; data_timeout 15s\n"
+                                   " message_timeout unlimited; message_memory 1G }\n"
+                                   "storage { ahead none; reserve 0; map_size 1G }\n"
+                                   "delivery { port 2526; loopback_mx allow; connections 2\n"
+                                   " connections_per_site 3; messages_per_connection unlimited\n"
+                                   " recipients_per_message 5; helo out.example.com\n"
+                                   " source 192.0.2.7, 2001:db8::7; ipv4 no; ipv6 yes; connect_timeout 1s\n"
+                                   " greeting_timeout 2s; command_timeout 3s; data_timeout 4s\n"
+                                   " final_timeout 5s; idle_timeout 6s }\n"
+                                   "history { keep 1d; size 2G }\n"
+                                   "log { level debug; format postfix }\n");
+
+    assert_string_equal(s->hostname, "xn--bcher-kva.example");
+    assert_string_equal(s->postmaster, "Post.Master@example.com");
+    assert_string_equal(s->state_dir, "/etc/relayd/state");
+    assert_string_equal(s->runtime_dir, "/run/x");
+    assert_int_equal(s->loops, 3);
+    assert_int_equal(s->resolver_count, 3);
+    assert_addr(&s->resolvers[0], "127.0.0.1:5353");
+    assert_addr(&s->resolvers[1], "[::1]:53");
+    assert_addr(&s->resolvers[2], "192.0.2.1:53");
+    assert_int_equal(s->trusted_count, 3);
+    assert_int_equal(s->trusted[0].bits, 8);
+    assert_int_equal(s->trusted[1].bits, 128);
+    assert_false(s->trust_loopback);
+    assert_string_equal(s->engine_user, "mail");
+    assert_int_equal(s->limits.message_size, 0);
+    assert_int_equal(s->limits.recipients, 7);
+    assert_int_equal(s->limits.connections, 8);
+    assert_int_equal(s->limits.connections_per_client, 9);
+    assert_int_equal(s->limits.messages_per_connection, 10);
+    assert_int_equal(s->limits.errors, 11);
+    assert_int_equal(s->limits.idle_commands, 12);
+    assert_int_equal(s->limits.received, 13);
+    assert_int_equal(s->limits.command_timeout_ms, 14000);
+    assert_int_equal(s->limits.data_timeout_ms, 15000);
+    assert_int_equal(s->limits.message_timeout_ms, 0);
+    assert_int_equal(s->limits.message_memory, 1024ull * MIB);
+    assert_int_equal(s->storage.ahead, 0);
+    assert_int_equal(s->storage.reserve, 0);
+    assert_int_equal(s->storage.map_size, 1024ull * MIB);
+    assert_int_equal(s->delivery.port, 2526);
+    assert_true(s->delivery.loopback_mx);
+    assert_int_equal(s->delivery.connections, 2);
+    assert_int_equal(s->delivery.connections_per_site, 3);
+    assert_int_equal(s->delivery.messages_per_connection, 0);
+    assert_int_equal(s->delivery.recipients_per_message, 5);
+    assert_string_equal(s->delivery.helo, "out.example.com");
+    assert_int_equal(s->delivery.source_count, 2);
+    assert_addr(&s->delivery.sources[1], "[2001:db8::7]:0");
+    assert_false(s->delivery.ipv4);
+    assert_true(s->delivery.ipv6);
+    assert_int_equal(s->delivery.connect_timeout_ms, 1000);
+    assert_int_equal(s->delivery.greeting_timeout_ms, 2000);
+    assert_int_equal(s->delivery.command_timeout_ms, 3000);
+    assert_int_equal(s->delivery.data_timeout_ms, 4000);
+    assert_int_equal(s->delivery.final_timeout_ms, 5000);
+    assert_int_equal(s->delivery.idle_timeout_ms, 6000);
+    assert_int_equal(s->history_keep_ms, DAY_MS);
+    assert_int_equal(s->history_size, 2048ull * MIB);
+    assert_int_equal(s->log_level, LOG_LEVEL_DEBUG);
+    settings_unref(s);
+}
+
+static void test_listeners(void **state)
+{
+    struct settings *s = load_good("hostname a.b\n"
+                                   "listen *:25\n"
+                                   "listen [::]:26 { role relay }\n"
+                                   "listen 127.0.0.1:27 { repair_line_ends; tls none }\n"
+                                   "listen [::1]:27 { repair_line_ends no }\n");
+
+    assert_int_equal(s->listen_count, 4);
+    assert_addr(&s->listens[0].addr, "[::]:25");
+    assert_true(s->listens[0].both_families);
+    assert_false(s->listens[1].both_families);
+    assert_int_equal(s->listens[1].role, SETTINGS_ROLE_RELAY);
+    assert_true(s->listens[2].repair_line_ends);
+    assert_false(s->listens[3].repair_line_ends);
+    assert_int_equal(s->listens[3].tls, SETTINGS_TLS_NONE);
+    assert_string_equal(s->listens[3].place.file, "conf");
+    assert_int_equal(s->listens[3].place.line, 5);
+    settings_unref(s);
+}
+
+static void test_routes(void **state)
+{
+    struct settings *s = load_good("hostname a.b\n"
+                                   "route from @shop.example via two, one\n"
+                                   "route from <> to user@ reject \"not here\"\n"
+                                   "route default hold\n"
+                                   "route to .example.com discard\n"
+                                   "route direct { tls none }\n"
+                                   "smarthost one { host mx.one.example; tls none }\n"
+                                   "smarthost two { host A.two.example:587, [::1]:2, 192.0.2.1; tls optional }\n"
+                                   "domain Dest.Test { relay }\n"
+                                   "domain home.test\n");
+
+    assert_int_equal(s->route_count, 4);
+    assert_string_equal(s->routes[0].from, "@shop.example");
+    assert_null(s->routes[0].to);
+    assert_int_equal(s->routes[0].action, SETTINGS_VIA);
+    assert_int_equal(s->routes[0].smarthost_count, 2);
+    assert_string_equal(s->smarthosts[s->routes[0].smarthosts[0]].title, "two");
+    assert_string_equal(s->smarthosts[s->routes[0].smarthosts[1]].title, "one");
+    assert_string_equal(s->routes[1].from, "<>");
+    assert_string_equal(s->routes[1].to, "user@");
+    assert_int_equal(s->routes[1].action, SETTINGS_REJECT);
+    assert_string_equal(s->routes[1].reject_text, "not here");
+    assert_int_equal(s->routes[2].action, SETTINGS_DISCARD);
+    assert_int_equal(s->routes[3].action, SETTINGS_DIRECT);
+    assert_int_equal(s->routes[3].tls, SETTINGS_TLS_NONE);
+    assert_null(s->routes[3].from);
+    assert_int_equal(s->route_default.action, SETTINGS_HOLD);
+
+    assert_int_equal(s->smarthosts[0].host_count, 1);
+    assert_string_equal(s->smarthosts[0].hosts[0].name, "mx.one.example");
+    assert_int_equal(s->smarthosts[0].hosts[0].port, 25);
+    assert_false(s->smarthosts[0].hosts[0].literal);
+    assert_int_equal(s->smarthosts[0].tls, SETTINGS_TLS_NONE);
+    assert_int_equal(s->smarthosts[1].host_count, 3);
+    assert_string_equal(s->smarthosts[1].hosts[0].name, "a.two.example");
+    assert_int_equal(s->smarthosts[1].hosts[0].port, 587);
+    assert_true(s->smarthosts[1].hosts[1].literal);
+    assert_addr(&s->smarthosts[1].hosts[1].addr, "[::1]:2");
+    assert_string_equal(s->smarthosts[1].hosts[2].name, "192.0.2.1");
+    assert_addr(&s->smarthosts[1].hosts[2].addr, "192.0.2.1:25");
+    assert_int_equal(s->smarthosts[1].tls, SETTINGS_TLS_OPTIONAL);
+
+    assert_int_equal(s->domain_count, 2);
+    assert_string_equal(s->domains[0].name, "dest.test");
+    assert_true(s->domains[0].relay);
+    assert_false(s->domains[1].relay);
+    settings_unref(s);
+}
+
+static void test_schedules(void **state)
+{
+    struct settings *s = load_good("hostname a.b\n"
+                                   "retry slow.example { max 12h; warn never }\n"
+                                   "retry { first 2s; factor 1.5; max 5h }\n"
+                                   "retry .fast.example { first 1s }\n");
+
+    assert_int_equal(s->retry.first_ms, 2000);
+    assert_int_equal(s->retry.factor_percent, 150);
+    assert_int_equal(s->retry_count, 2);
+    assert_string_equal(s->retries[0].pattern, "slow.example");
+    assert_int_equal(s->retries[0].retry.first_ms, 2000); /* from the general one, though it stands below */
+    assert_int_equal(s->retries[0].retry.max_ms, 12 * HOUR_MS);
+    assert_int_equal(s->retries[0].retry.warn_ms, 0);
+    assert_int_equal(s->retries[0].retry.expire_ms, 5 * DAY_MS);
+    assert_int_equal(s->retries[1].retry.first_ms, 1000);
+    assert_int_equal(s->retries[1].retry.max_ms, 5 * HOUR_MS);
+    assert_int_equal(s->retries[1].retry.warn_ms, 4 * HOUR_MS);
+    settings_unref(s);
+}
+
+static void test_references(void **state)
+{
+    struct settings *s = load_good("hostname a.b");
+    const struct settings *mine = settings_ref(s);
+
+    settings_unref(s);
+    assert_string_equal(mine->hostname, "a.b");
+    settings_unref(mine);
+    settings_unref(NULL);
+}
+
+static void test_errors(void **state)
+{
+    static const char host_forms[] = "is not a host: write mail.example.com, mail.example.com:587, "
+                                     "192.0.2.1:25 or [2001:db8::1]:25";
+    static const struct {
+        const char *text, *errors; /* %s is host_forms */
+    } bad[] = {
+        /* names and addresses */
+        { "hostname a..b",
+          "1:10: \"a..b\" is not a domain name: labels of letters, digits and hyphens stand between dots" },
+        { "hostname 192.0.2.1", "1:10: \"192.0.2.1\" is not a domain name: it is an address" },
+        { "hostname", "1:9: \"hostname\" needs a domain name here" },
+        { "hostname a b", "1:12: \"hostname\" takes no further argument \"b\"" },
+        { "postmaster root", "1:12: \"root\" is not a mail address: the domain is missing" },
+        { "resolver dns.example",
+          "1:10: \"dns.example\" is not the address of a name server: "
+          "write 127.0.0.1, 127.0.0.1:5353 or [::1]:5353" },
+        { "resolver *:53",
+          "1:10: \"*:53\" is not the address of a name server: "
+          "write 127.0.0.1, 127.0.0.1:5353 or [::1]:5353" },
+        { "trusted 10.0.0.1/8",
+          "1:9: \"10.0.0.1/8\" is not a network: write 192.0.2.0/24, 192.0.2.1 or 2001:db8::/32; "
+          "bits beyond the prefix are zero" },
+        { "trusted none; trusted ::1", "1:1: \"trusted none\" stands beside other \"trusted\" directives" },
+        { "users { engine \"a b\" }",
+          "1:16: \"a b\" is not the name of a user: it is made of letters, digits, \"_\", \"-\" and \".\", "
+          "and no more than 32 of them" },
+        { "state_dir", "1:10: \"state_dir\" needs a path here" },
+        { "loops 0", "1:7: \"0\" is out of range: 1 to 256" },
+        /* limits */
+        { "limits { message_size 100 }", "1:23: \"100\" is out of range: 1K to 1T" },
+        { "limits { connections_per_client infinite }",
+          "1:33: \"infinite\" is not a number: it begins with no digit" },
+        { "limits { errors unlimited }", "1:17: \"unlimited\" is not a number: it begins with no digit" },
+        { "limits { command_timeout 5ms }", "1:26: \"5ms\" is out of range: 10ms to 1d" },
+        { "limits { message_memory 1K }", "1:25: \"1K\" is out of range: 1M to 64G" },
+        /* listeners */
+        { "listen 25", "1:8: \"25\" is not an address and port: "
+                       "write 192.0.2.1:25, [2001:db8::1]:25 or *:25" },
+        { "listen localhost:25", "1:8: \"localhost:25\" is not an address and port: "
+                                 "write 192.0.2.1:25, [2001:db8::1]:25 or *:25" },
+        { "listen 127.0.0.1:0", "1:8: \"127.0.0.1:0\" is not an address and port: port 0 is none" },
+        { "listen 127.0.0.1:65536", "1:8: \"127.0.0.1:65536\" is not an address and port: "
+                                    "write 192.0.2.1:25, [2001:db8::1]:25 or *:25" },
+        { "listen *:25\nlisten *:25", "2:8: a second listen \"*:25\"; the first is at conf:1" },
+        { "listen [::1]:25\nlisten [0::1]:25",
+          "2:8: a second listener on this address; the first is at conf:1" },
+        { "listen 0.0.0.0:25 { tls none }", "1:21: \"tls none\" is for listeners on loopback only" },
+        { "listen *:25 { role mta }",
+          "1:20: \"role\" needs \"relay\", \"submission\", \"lmtp\", \"imap\", \"pop3\" or \"metrics\" here, "
+          "not \"mta\"" },
+        { "listen *:25 { repair_line_ends maybe }", "1:32: \"maybe\" is not \"yes\" or \"no\": it is yes or no" },
+        { "listen *:25 { role relay; role relay }", "1:27: a second \"role\"; the first is at conf:1" },
+        /* domains */
+        { "domain a.test\ndomain A.TEST", "2:8: a second domain \"A.TEST\"; the first is at conf:1" },
+        { "domain a.test { relay yes }", "1:23: \"relay\" takes no argument \"yes\"" },
+        { "domain @a.test", "1:8: \"@a.test\" is not a domain name: "
+                            "labels of letters, digits and hyphens stand between dots" },
+        /* smart hosts */
+        { "smarthost a { tls none }", "1:11: smarthost \"a\" has no \"host\"" },
+        { "smarthost a { host b.test }",
+          "1:11: smarthost \"a\" has no \"tls\": the default, verified, is not in this release; "
+          "write \"tls none\" to send in the clear" },
+        { "smarthost a", "1:12: \"smarthost\" needs a block: { … }" },
+        { "smarthost \"a b\" {}", "1:11: \"a b\" is not a name: "
+                                  "it is made of letters, digits, \"_\", \"-\" and \".\"" },
+        { "smarthost a { tls none; host b.test:0 }", "1:30: \"b.test:0\" %s" },
+        { "smarthost a { tls none; host b.test:99999 }", "1:30: \"b.test:99999\" %s" },
+        { "smarthost a { tls none; host b.test: }", "1:30: \"b.test:\" %s" },
+        { "smarthost a { tls none; host *:25 }", "1:30: \"*:25\" %s" },
+        { "smarthost a { tls none; host 192.0.2.1:0 }", "1:30: \"192.0.2.1:0\" %s" },
+        { "smarthost a { tls none; host \"\" }", "1:30: \"\" %s" },
+        { "smarthost a { tls none; host b.test c.test }",
+          "1:37: \"host\" takes no further argument \"c.test\"" },
+        { "smarthost a { tls none; host b.test }\nsmarthost A { tls none; host b.test }",
+          "2:11: a second smarthost \"A\"; the first is at conf:1" },
+        /* routes */
+        { "route via sunk\nsmarthost sink { host a.test; tls none }",
+          "1:11: there is no smarthost \"sunk\"; did you mean \"sink\"?" },
+        { "route default via x", "1:19: there is no smarthost \"x\"" },
+        { "route default direct\nroute default hold", "2:7: a second default route; the first is at conf:1" },
+        { "route default", "1:14: \"route\" needs \"direct\", \"via\", \"hold\", \"discard\" or \"reject\" here" },
+        { "route from a@b@c direct",
+          "1:12: \"a@b@c\" is not an address pattern: "
+          "write user@example.com, example.com, .example.com, user@, <> or *" },
+        { "route to a.test drop",
+          "1:17: \"route\" needs \"direct\", \"via\", \"hold\", \"discard\" or \"reject\" here, not \"drop\"" },
+        { "route reject", "1:13: \"route\" needs a text for the reply here" },
+        { "route reject \"\xc3\xbc\"", "1:14: \"\xc3\xbc\" is not a text for the reply: "
+                                       "a reply is printable ASCII" },
+        { "route reject \"a\\nb\"", "1:14: \"a\nb\" is not a text for the reply: a reply is printable ASCII" },
+        { "route reject no such user", "1:17: \"route\" takes no further argument \"such\"" },
+        /* delivery */
+        { "delivery { ipv4 no; ipv6 no }", "1:1: with neither IPv4 nor IPv6 nothing can be delivered" },
+        { "delivery { source 192.0.2.1, 192.0.2.2 }", "1:30: a second source address of the same family" },
+        { "delivery { source host.test }",
+          "1:19: \"host.test\" is not an IP address: write 192.0.2.1 or 2001:db8::1" },
+        { "delivery { loopback_mx yes }", "1:24: \"loopback_mx\" needs \"allow\" or \"refuse\" here, not \"yes\"" },
+        { "delivery { port 65536 }", "1:17: \"65536\" is out of range: 1 to 65535" },
+        { "port 25", "1:1: unknown directive \"port\"; it stands in \"delivery { … }\"" },
+        /* retry */
+        { "retry { first 5h }", "1:1: \"max\" is shorter than \"first\"" },
+        { "retry { first 5m; max 1m }", "1:19: \"max\" is shorter than \"first\"" },
+        { "retry { first 5m }\nretry a.test { max 1m }", "2:16: \"max\" is shorter than \"first\"" },
+        { "retry { factor 0.5 }", "1:16: \"0.5\" is out of range: 1 to 10" },
+        { "retry { factor 2,5 }", "1:17: \"factor\" takes no further argument \",\"" },
+        { "retry a.test {}\nretry A.test {}", "2:7: a second retry \"A.test\"; the first is at conf:1" },
+        { "log { level verbose }",
+          "1:13: \"level\" needs \"debug\", \"info\", \"warning\" or \"error\" here, not \"verbose\"" },
+        /* what this release refuses */
+        { "tls { certificate a; key b }", "1:1: \"tls\" is not in this release" },
+        { "tls { certificat a }",
+          "1:1: \"tls\" is not in this release\n1:7: unknown directive \"certificat\" in \"tls\"; did you mean \"certificate\"?" },
+        { "listen *:587 { role submission }", "1:16: \"role submission\" is not in this release" },
+        { "listen *:465 { role submission; tls implicit }",
+          "1:16: \"role submission\" is not in this release\n1:33: \"tls implicit\" is not in this release" },
+        { "listen *:25 { tls optional }", "1:15: \"tls optional\" is not in this release" },
+        { "listen *:25 { tls required }", "1:15: \"tls required\" is not in this release" },
+        { "listen *:24 { role lmtp }", "1:15: \"role lmtp\" is not in this release" },
+        { "listen *:24 { role metrics }", "1:15: \"role metrics\" is not in this release" },
+        { "domain a.test { mailboxes }", "1:17: \"mailboxes\" is not in this release" },
+        { "domain a.test { dkim auto }", "1:17: \"dkim\" is not in this release" },
+        { "domain a.test { dkim selector s1 key_file ./s1.pem }", "1:17: \"dkim\" is not in this release" },
+        { "domain a.test { dkim selector s1 keyfile ./s1.pem }",
+          "1:34: \"dkim\" needs \"key_file\" here, not \"keyfile\"; did you mean \"key_file\"?" },
+        { "smarthost a { host b; tls none; user x; password y }",
+          "1:33: \"user\" is not in this release\n1:41: \"password\" is not in this release" },
+        { "smarthost a { host b; tls required }",
+          "1:23: \"tls required\" is not in this release; mail goes in the clear with \"tls none\" or "
+          "\"tls optional\"" },
+        { "route direct { tls verified }",
+          "1:16: \"tls verified\" is not in this release; mail goes in the clear with \"tls none\" or "
+          "\"tls optional\"" },
+        { "users { accounts x }", "1:9: \"accounts\" is not in this release" },
+        { "delivery { rate 30/min }", "1:12: \"rate\" is not in this release" },
+        { "log { format json }", "1:7: \"format json\" is not in this release" },
+        { "log { syslog }", "1:7: \"syslog\" is not in this release" },
+    };
+    struct buf errors = { 0 }, want = { 0 };
+
+    for (size_t i = 0; i < countof(bad); i++) {
+        const char *mark = strstr(bad[i].errors, "%s");
+
+        buf_clear(&want);
+        buf_add(&want,
+                slice_make(bad[i].errors, mark != NULL ? (size_t)(mark - bad[i].errors) : strlen(bad[i].errors)));
+        if (mark != NULL)
+            buf_add_str(&want, host_forms);
+        assert_null(load(bad[i].text, &errors));
+        assert_string_equal(buf_cstr(&errors), buf_cstr(&want));
+    }
+    buf_release(&errors);
+    buf_release(&want);
+}
+
+static void test_warnings(void **state)
+{
+    struct buf errors = { 0 };
+    struct settings *s = load("hostname a.b\nretry { expire 1h; warn 2h }", &errors);
+
+    assert_non_null(s);
+    assert_string_equal(buf_cstr(&errors),
+                        "2:1: warning: nobody is warned: \"expire\" comes before \"warn\"");
+    settings_unref(s);
+    buf_release(&errors);
+}
+
+static void test_too_many(void **state)
+{
+    struct buf text = { 0 }, errors = { 0 };
+
+    for (unsigned i = 1; i <= 257; i++)
+        buf_printf(&text, "listen 127.0.0.1:%u\n", i);
+    for (unsigned i = 0; i <= 1024; i++)
+        buf_printf(&text, "smarthost s%u { host a.test; tls none }\n", i);
+    assert_null(load(buf_cstr(&text), &errors));
+    assert_string_equal(buf_cstr(&errors), "257:1: more than 256 listeners\n"
+                                           "1282:1: more than 1024 smart hosts");
+    buf_clear(&text);
+    for (unsigned i = 0; i < 50000; i++)
+        buf_printf(&text, "domain d%u.test { relay }\nroute to d%u.test hold\n", i, i);
+    buf_add_str(&text, "hostname a.b\n");
+    struct settings *s = load_good(buf_cstr(&text));
+    assert_int_equal(s->domain_count, 50000);
+    assert_int_equal(s->route_count, 50000);
+    assert_string_equal(s->domains[49999].name, "d49999.test");
+    settings_unref(s);
+    buf_release(&text);
+    buf_release(&errors);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_defaults),   cmocka_unit_test(test_every_directive),
+        cmocka_unit_test(test_listeners),  cmocka_unit_test(test_routes),
+        cmocka_unit_test(test_schedules),  cmocka_unit_test(test_references),
+        cmocka_unit_test(test_errors),     cmocka_unit_test(test_warnings),
+        cmocka_unit_test(test_too_many),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
