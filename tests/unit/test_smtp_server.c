@@ -5,11 +5,13 @@
  *   option NAME VALUE   an option of the engine (default: see options_default)
  *   burst no: REASON    not played as one burst
  *   C: R:               what the client sends
+ *   nogreeting          the owner has not greeted yet
+ *   closes, stays       how the session stands at the end
  *   S:                  a line of the server; '*' is anything, "..." any lines
  *   A: QUESTION CODE TEXT   how the handler answers the next such question
  *                       (sender, recipient, begin, end); it else accepts
  *   H: WORDS            what the handler sees, in order, if a file has any
- *   X: eof, shutdown TEXT, hold, release, reject CODE TEXT    what the owner does
+ *   X: greet, eof, shutdown TEXT, hold, release, reject CODE TEXT    what the owner does
  */
 #include "tests/unit/check.h"
 
@@ -267,6 +269,8 @@ static void act(struct play *p, const struct item *it)
         smtp_server_eof(p->server);
     else if (slice_starts_nocase(text, SLICE("shutdown ")))
         smtp_server_shutdown(p->server, text.ptr + 9);
+    else if (slice_eq(text, SLICE("greet")))
+        smtp_server_greet(p->server);
     else if (slice_eq(text, SLICE("hold")))
         smtp_server_hold(p->server, true);
     else if (slice_eq(text, SLICE("release")))
