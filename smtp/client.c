@@ -81,11 +81,13 @@ enum smtp_stage client_stage(const struct smtp_client *c)
 /* A permanent refusal needs a 5xx; whatever else is no success is tried again. */
 struct smtp_outcome client_outcome_of(const struct smtp_client *c, const struct mail_reply *reply)
 {
+    bool odd = reply->code / 100 == 3; /* has no status of its own */
+
     return (struct smtp_outcome){
         .verdict = reply->code >= 500 ? SMTP_FAILED : SMTP_DEFERRED,
         .stage = client_stage(c),
         .code = reply->code,
-        .status = reply->status,
+        .status = odd ? (struct mail_status){ 4, 5, 0 } : reply->status,
         .text = buf_bytes(&reply->text),
     };
 }

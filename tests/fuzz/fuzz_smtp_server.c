@@ -1,0 +1,295 @@
+/* Any bytes as an SMTP client. The first 8 choose options, the owner's answers
+ * and how the rest is cut; the rest is played whole with answers at once, and
+ * again in random pieces with late answers and holds.
+ *
+ * Both plays must say and store the same; replies are well-formed, and there
+ * are as many as a simple model of SMTP counts commands; nothing stored has a
+ * bare CR or LF.
+ */
+#include "base/clock.h"
+#include "smtp/server.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define CHECK(what)                                                                                \
+    do {                                                                                           \
+        if (!(what)) {                                                                             \
+            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what);                             \
+            abort();                                                                               \
+        }                                                                                          \
+    } while (0)
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+struct play {
+    struct smtp_server *server;
+    struct rng answers; /* the same in both plays */
+    struct rng chance;
+    bool late, asked, in_transaction;
+    struct buf content;
+    struct buf stored;
+    struct buf out;
+};
+
+static void answer(struct play *p)
+{
+    static const unsigned codes[] = { 250, 250, 250, 250, 250, 250, 250, 450, 550, 421 };
+    uint64_t n = rng_below(&p->answers, 41);
+
+    p->asked = false;
+    smtp_server_answer(p->server, codes[n / 4 % 10], n % 4 == 0 ? "5.1.1 two\nlines\r\x80" : "2.0.0 ok");
+}
+
+static void ask(struct play *p)
+{
+    CHECK(!p->asked);
+    p->asked = true;
+    if (!p->late)
+        answer(p);
+}
+
+static void on_sender(void *ctx, const struct smtp_sender *from)
+{
+    struct play *p = ctx;
+
+    CHECK(!p->in_transaction && strlen(from->path.text) == from->path.len);
+    p->in_transaction = true;
+    ask(p);
+}
+
+static void on_recipient(void *ctx, const struct smtp_recipient *to)
+{
+    struct play *p = ctx;
+
+    CHECK(p->in_transaction && to->path.len > 0);
+    ask(p);
+}
+
+static void on_begin(void *ctx)
+{
+    struct play *p = ctx;
+
+    CHECK(p->in_transaction && smtp_server_recipient_count(p->server) > 0);
+    buf_clear(&p->content);
+    ask(p);
+}
+
+static void on_bytes(void *ctx, struct slice bytes)
+{
+    struct play *p = ctx;
+
+    CHECK(p->in_transaction && !p->asked && bytes.len > 0);
+    buf_add(&p->content, bytes);
+    if (p->late && rng_below(&p->chance, 8) == 0)
+        smtp_server_hold(p->server, true);
+}
+
+static void on_end(void *ctx, const struct smtp_content *content)
+{
+    struct play *p = ctx;
+    struct slice s = buf_bytes(&p->content);
+
+    CHECK(p->in_transaction && content->size_bytes == s.len && content->header_bytes <= s.len);
+    for (size_t i = 0; i < s.len; i++) {
+        CHECK(s.ptr[i] != '\r' || (i + 1 < s.len && s.ptr[i + 1] == '\n'));
+        CHECK(s.ptr[i] != '\n' || (i > 0 && s.ptr[i - 1] == '\r'));
+    }
+    buf_printf(&p->stored, "[%zu]", s.len);
+    buf_add(&p->stored, s);
+    p->in_transaction = false; /* until told otherwise */
+    ask(p);
+}
+
+static void on_reset(void *ctx)
+{
+    struct play *p = ctx;
+
+    p->in_transaction = false;
+}
+
+static void on_refused(void *ctx, unsigned code, struct slice reply, struct slice command)
+{
+    CHECK(code >= 400 && reply.len >= 3 && command.len <= 2048);
+}
+
+static const struct smtp_server_handler handler = {
+    on_sender, on_recipient, on_begin, on_bytes, on_end, on_reset, on_refused,
+};
+
+static void drain(struct play *p)
+{
+    struct buf *out = smtp_server_out(p->server);
+
+    buf_add(&p->out, buf_bytes(out));
+    smtp_server_sent(p->server, buf_len(out));
+}
+
+static void settle(struct play *p)
+{
+    while (p->asked || (p->late && !smtp_server_wants_input(p->server) &&
+                        !smtp_server_closing(p->server))) {
+        if (p->asked)
+            answer(p);
+        smtp_server_hold(p->server, false);
+    }
+    drain(p);
+}
+
+static void play(struct play *p, const struct smtp_server_options *opt, uint64_t seed, bool late,
+                 struct slice in)
+{
+    *p = (struct play){ .late = late };
+    rng_seed(&p->answers, seed);
+    rng_seed(&p->chance, ~seed);
+    p->server = smtp_server_new(opt, &handler, p);
+    smtp_server_greet(p->server);
+    while (in.len > 0) {
+        size_t n = late ? 1 + rng_below(&p->chance, rng_below(&p->chance, 4) == 0 ? 300 : 6) : in.len;
+        char *copy;
+
+        n = n < in.len ? n : in.len;
+        copy = malloc(n);
+        memcpy(copy, in.ptr, n);
+        smtp_server_feed(p->server, slice_make(copy, n));
+        free(copy);
+        in = slice_from(in, n);
+        if (!smtp_server_wants_input(p->server) || rng_below(&p->chance, 2) == 0)
+            settle(p);
+    }
+    settle(p);
+    smtp_server_eof(p->server);
+    settle(p);
+    CHECK(smtp_server_closing(p->server));
+    smtp_server_free(p->server);
+    CHECK(!p->in_transaction);
+}
+
+/* Takes a reply off the front; its code, 0 when there is none. */
+static unsigned take_reply(struct slice *out)
+{
+    unsigned code = 0;
+
+    while (out->len > 0) {
+        size_t lf = slice_find(*out, '\n');
+        unsigned line_code = 0;
+        bool more;
+
+        CHECK(lf < out->len && lf >= 5 && lf < 512 && out->ptr[lf - 1] == '\r');
+        for (size_t i = 0; i < lf - 1; i++)
+            CHECK(out->ptr[i] >= ' ' && out->ptr[i] < 0x7f);
+        for (size_t i = 0; i < 3; i++) {
+            CHECK(ascii_is_digit(out->ptr[i]));
+            line_code = line_code * 10 + (unsigned)(out->ptr[i] - '0');
+        }
+        CHECK(out->ptr[3] == ' ' || out->ptr[3] == '-');
+        CHECK(code == 0 || code == line_code);
+        code = line_code;
+        more = out->ptr[3] == '-';
+        *out = slice_from(*out, lf + 1);
+        if (!more)
+            break;
+    }
+    return code;
+}
+
+static size_t find_crlf(struct slice s)
+{
+    const char *at = s.len > 0 ? memmem(s.ptr, s.len, "\r\n", 2) : NULL;
+
+    return at != NULL ? (size_t)(at - s.ptr) + 2 : 0;
+}
+
+static size_t find_end(struct slice s)
+{
+    const char *at = s.len > 0 ? memmem(s.ptr, s.len, "\r\n.\r\n", 5) : NULL;
+
+    if (s.len >= 3 && memcmp(s.ptr, ".\r\n", 3) == 0)
+        return 3;
+    return at != NULL ? (size_t)(at - s.ptr) + 5 : 0;
+}
+
+/* The number of bytes of the command at the front of *in, 0 when it is not
+ * whole. With bare LF it is answered before its end has come. */
+static size_t command_len(struct slice in, bool *answered)
+{
+    size_t lf = slice_find(in, '\n');
+
+    if (lf < 2048 && lf < in.len && (lf == 0 || in.ptr[lf - 1] != '\r')) {
+        size_t rest = find_crlf(slice_from(in, lf + 1));
+
+        *answered = true;
+        return rest != 0 ? lf + 1 + rest : 0;
+    }
+    *answered = find_crlf(in) != 0;
+    return find_crlf(in);
+}
+
+static void check_replies(struct slice in, struct slice out)
+{
+    unsigned code = take_reply(&out);
+
+    CHECK(code == 220);
+    while (in.len > 0) {
+        struct slice command = in;
+        bool bdat = slice_starts_nocase(in, SLICE("BDAT ")), answered = false;
+        size_t len = code == 354 ? find_end(in) : command_len(in, &answered);
+
+        if (code == 354 && len == 0)
+            break;
+        if (code == 354)
+            answered = true, bdat = false;
+        in = len != 0 ? slice_from(in, len) : SLICE_EMPTY;
+        if (bdat && len != 0 && (out.len < 3 || memcmp(out.ptr, "521", 3) != 0) &&
+            (out.len < 3 || memcmp(out.ptr, "421", 3) != 0)) {
+            unsigned long long n = strtoull(command.ptr + 5, NULL, 10);
+
+            if (n > in.len)
+                break;
+            in = slice_from(in, (size_t)n);
+        }
+        if (!answered)
+            break;
+        code = take_reply(&out);
+        CHECK(code != 0);
+        if (code == 221 || code == 421 || code == 521)
+            break;
+    }
+    CHECK(out.len == 0);
+}
+
+static void release(struct play *p)
+{
+    buf_release(&p->content);
+    buf_release(&p->stored);
+    buf_release(&p->out);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct smtp_server_options opt = { .hostname = "mx.test", .received_max = 2 };
+    struct play a, b;
+    struct slice in;
+    uint64_t seed;
+
+    if (size < sizeof seed)
+        return 0;
+    memcpy(&seed, data, sizeof seed);
+    in = slice_make((const char *)data + sizeof seed, size - sizeof seed);
+    opt.message_size_max = data[0] & 1 ? 300 : 0;
+    opt.recipients_max = data[0] & 2 ? 2 : 0;
+    opt.errors_max = data[0] & 4 ? 3 : 0;
+    opt.commands_idle_max = data[0] & 8 ? 3 : 0;
+    opt.messages_max = data[0] & 16 ? 2 : 0;
+    opt.repair_line_ends = (data[0] & 32) != 0;
+
+    play(&a, &opt, seed, false, in);
+    play(&b, &opt, seed, true, in);
+    CHECK(slice_eq(buf_bytes(&a.out), buf_bytes(&b.out)));
+    CHECK(slice_eq(buf_bytes(&a.stored), buf_bytes(&b.stored)));
+    if (!opt.repair_line_ends)
+        check_replies(in, buf_bytes(&a.out));
+    release(&a);
+    release(&b);
+    return 0;
+}
