@@ -10,13 +10,6 @@
 
 #define SOURCE_MAX 160 /* bytes of a source line shown; a line may be megabytes long */
 
-static char *dup_source(struct slice line, unsigned *column)
-{
-    if (line.len > SOURCE_MAX && *column > SOURCE_MAX / 2)
-        return NULL; /* the place is too far to the right to be shown */
-    return mem_dup(line.ptr, line.len < SOURCE_MAX ? line.len : SOURCE_MAX);
-}
-
 void diagnostics_vadd(struct diagnostics *d, bool error, const char *file, unsigned line,
                       unsigned column, struct slice line_text, const char *fmt, va_list ap)
 {
@@ -40,8 +33,11 @@ void diagnostics_vadd(struct diagnostics *d, bool error, const char *file, unsig
         .column = column,
         .message = buf_detach(&message),
     };
-    if (line != 0)
-        item->source = dup_source(line_text, &column);
+    if (line == 0 || column > SOURCE_MAX)
+        return; /* too far to the right to be shown */
+    line_text = slice_head(line_text, SOURCE_MAX);
+    item->source = mem_dup(line_text.ptr, line_text.len);
+    item->source_len = line_text.len;
 }
 
 void diagnostics_add(struct diagnostics *d, bool error, const char *file, unsigned line,
@@ -104,10 +100,10 @@ static void add_visible(struct buf *out, struct slice s)
 
 /* Tabs stay tabs and a character of several bytes is one column, so that the
  * caret stands under its place. */
-static void add_caret(struct buf *out, const char *source, unsigned column)
+static void add_caret(struct buf *out, struct slice source, unsigned column)
 {
-    for (unsigned i = 1; i < column && *source != '\0'; i++, source++) {
-        unsigned char c = (unsigned char)*source;
+    for (size_t i = 0; i < source.len && i + 1 < column; i++) {
+        unsigned char c = (unsigned char)source.ptr[i];
 
         if (c == '\t')
             buf_add_byte(out, '\t');
@@ -135,9 +131,9 @@ void diagnostics_format(const struct diagnostics *d, struct buf *out)
         buf_add_byte(out, '\n');
         if (item->source != NULL) {
             buf_add_str(out, "    ");
-            add_visible(out, slice_str(item->source));
+            add_visible(out, slice_make(item->source, item->source_len));
             buf_add_str(out, "\n    ");
-            add_caret(out, item->source, item->column);
+            add_caret(out, slice_make(item->source, item->source_len), item->column);
         }
     }
     if (d->errors > shown_errors)

@@ -17,7 +17,8 @@ struct diagnostic {
     unsigned line;    /* from 1; 0 = the file as a whole */
     unsigned column;  /* in bytes, from 1 */
     char *message;
-    char *source;     /* the line it stands in, or NULL */
+    char *source;     /* the line it stands in, as far as it is shown, or NULL; may hold NULs */
+    size_t source_len;
 };
 
 struct diagnostics { /* zero-initialised is empty */
