@@ -38,7 +38,8 @@ struct listener {
     listener_accepted *accepted;
     void *ctx;
     struct net_addr local;
-    unsigned burst;
+    unsigned burst;       /* connections taken at one wake-up */
+    uint64_t last_turn;   /* in which there was one */
     struct list starving; /* in the loop's list while waiting for descriptors */
     struct timer retry;
     uint64_t warned_ms; /* 0 = never */
@@ -140,6 +141,7 @@ static void on_closed(uv_handle_t *h)
 static void on_ready(uv_poll_t *p, int status, int events)
 {
     struct listener *ln = container_of(p, struct listener, poll);
+    struct uvloop *u = uvloop_of(ln->loop);
     enum step st = STEP_SKIP;
 
     (void)status; /* accept4 tells */
@@ -152,10 +154,12 @@ static void on_ready(uv_poll_t *p, int status, int events)
         if (st == STEP_EMPTY || st == STEP_STARVED)
             break;
     }
+    /* Clients that come one by one never cost an accept4() in vain. */
     if (st == STEP_EMPTY)
         ln->burst = 1;
-    else if (st == STEP_TAKEN && ln->burst < BURST_MAX)
+    else if (u->turn == ln->last_turn + 1 && ln->burst < BURST_MAX)
         ln->burst *= 2;
+    ln->last_turn = u->turn;
 }
 
 /* Options that Linux hands down to accepted sockets: set once here instead of

@@ -24,6 +24,7 @@ struct uvloop {
     struct post **own_last;
     struct list dirty;  /* streams with output to write at the end of the turn */
     struct list starved; /* listeners that wait for a free descriptor */
+    uint64_t turn; /* counts */
     uint64_t timer_due_ms;
     _Atomic uintptr_t thread; /* that runs the loop; 0 = none */
     atomic_bool stop;

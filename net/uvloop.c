@@ -91,6 +91,7 @@ static void finish_turn(struct uvloop *u)
     else
         uv_idle_stop(&u->awake);
     u->now_stale = true;
+    u->turn++;
 }
 
 static void on_end_of_turn(uv_prepare_t *h)
