@@ -412,7 +412,7 @@ static struct err stream_new(struct uvloop *u, int fd, struct uvstream **out)
 struct err uvstream_accepted(struct uvloop *u, int fd, const struct net_addr *local,
                              const struct net_addr *remote, struct stream **out)
 {
-    struct uvstream *s;
+    struct uvstream *s = NULL;
     struct err e = stream_new(u, fd, &s);
 
     if (err_failed(e))
@@ -486,7 +486,7 @@ struct err uvstream_connect(struct loop *l, const struct net_addr *to, const str
 {
     struct sockaddr_storage sa;
     uv_connect_t *req;
-    struct uvstream *s;
+    struct uvstream *s = NULL;
     struct err e;
     int fd = -1;
     int rc;
