@@ -71,7 +71,7 @@ class Relayd:
             f"listen 127.0.0.1:{self.port}" + (f" {{ {self.listen} }}" if self.listen else ""),
         ]
         if os.getuid() == 0:
-            lines.append(f"engine_user {ENGINE_USER}")
+            lines.append(f"users {{ engine {ENGINE_USER} }}")
         if self.trusted:
             lines.append(f"trusted {self.trusted}")
         if self.resolver:

@@ -206,7 +206,7 @@ def test_it_runs_without_root(lab):
         extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}",
         routes="route default via sink",
     )
-    daemon.file.write_text("".join(l for l in daemon.config().splitlines(True) if not l.startswith("engine_user")))
+    daemon.file.write_text("".join(l for l in daemon.config().splitlines(True) if not l.startswith("users")))
     shutil.chown(daemon.directory, "nobody", "nogroup")
     from lab import client
     from lab.process import Process

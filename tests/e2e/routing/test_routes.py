@@ -13,8 +13,8 @@ def post(daemon, recipients, sender="a@client.test", **args):
 
 
 def smarthost(title, *sinks):
-    hosts = "; ".join(f"host 127.0.0.1:{sink.port}" for sink in sinks)
-    return f"smarthost {title} {{ {hosts}; tls none }}\n"
+    hosts = ", ".join(f"127.0.0.1:{sink.port}" for sink in sinks)
+    return f"smarthost {title} {{ host {hosts}; tls none }}\n"
 
 
 def test_routes_by_recipient_and_sender(lab):
