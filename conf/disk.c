@@ -40,11 +40,18 @@ static const char *read_all(int fd, struct buf *out)
     }
 }
 
+/* No folder, no match; one that can't be read is an error, for nobody knows
+ * what it holds. */
+static int glob_error(const char *path, int error)
+{
+    return error != ENOENT && error != ENOTDIR;
+}
+
 static void add_list(struct bundle *b, const char *path, const char *pattern)
 {
     glob_t found = { 0 };
     struct buf names = { 0 };
-    int result = glob(pattern, GLOB_ERR, NULL, &found); /* sorted */
+    int result = glob(pattern, 0, glob_error, &found); /* sorted */
 
     if (result != 0 && result != GLOB_NOMATCH) {
         add(b, BUNDLE_LIST, path, SLICE_EMPTY, "the folder can't be searched");

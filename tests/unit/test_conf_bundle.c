@@ -81,7 +81,7 @@ static void test_includes(void **state)
     assert_string_equal(buf_cstr(&errors), "");
     assert_string_equal(buf_cstr(&words), "0 1 2 a 1 b 3 ");
 
-    scratch_write(&s, "main", "include d/*.conf\ninclude empty; include \"no*\"", 0600);
+    scratch_write(&s, "main", "include d/*.conf\ninclude empty; include \"no*\"; include nowhere/*.conf", 0600);
     load_disk(&s, "main", &words, &errors);
     assert_string_equal(buf_cstr(&errors), "");
     assert_string_equal(buf_cstr(&words), "a 1 b ");

@@ -249,7 +249,7 @@ static void exchange(struct slice text)
     }
     assert_true(count > 50);
     for (size_t i = 0; i < count; i++) {
-        for (size_t k = i % 5; k < count; k += 5)
+        for (size_t k = i % 11; k < count; k += 11)
             survive_edit(text, words[i].at, words[i].len, slice_make(text.ptr + words[k].at, words[k].len));
     }
 }
