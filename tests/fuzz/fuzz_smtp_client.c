@@ -29,6 +29,7 @@ struct owner {
     struct rng chance;
     bool over, in_transaction, wants_content;
     unsigned count;
+    struct slice recipients[RECIPIENTS_MAX];
     unsigned outcomes[RECIPIENTS_MAX];
     bool end_left; /* the end mark was sent, as far as we know */
     bool end_given;
@@ -42,12 +43,12 @@ static const char *const addresses[RECIPIENTS_MAX] = {
 
 static void start(struct owner *o)
 {
-    struct slice recipients[RECIPIENTS_MAX];
-    struct smtp_transaction t = { .reverse_path = SLICE("s@example.com"), .recipients = recipients };
+    struct smtp_transaction t = { .reverse_path = SLICE("s@example.com"),
+                                  .recipients = o->recipients };
 
     t.recipient_count = o->count = 1 + (unsigned)rng_below(&o->chance, RECIPIENTS_MAX);
     for (unsigned i = 0; i < o->count; i++)
-        recipients[i] = slice_str(addresses[i]);
+        o->recipients[i] = slice_str(addresses[i]);
     t.size_bytes = rng_below(&o->chance, 2000);
     t.eight_bit = rng_below(&o->chance, 2) == 0;
     memset(o->outcomes, 0, sizeof o->outcomes);
