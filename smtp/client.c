@@ -230,17 +230,17 @@ static void quit_replied(struct smtp_client *c, const struct mail_reply *reply)
 static void reply_came(struct smtp_client *c)
 {
     const struct mail_reply *reply = &c->reader.reply;
+    bool takes_421 = c->wait == WAIT_END || c->wait == WAIT_QUIT; /* as a plain answer */
     struct smtp_outcome o;
 
-    if (c->wait == WAIT_QUIT)
-        quit_done(c);
-    else if (c->unasked)
+    if (c->unasked && c->wait != WAIT_QUIT) {
         unasked_replied(c, reply);
-    else if (reply->code == 421 && c->wait != WAIT_END) {
+    } else if (reply->code == 421 && !takes_421) {
         o = client_outcome_of(c, reply);
         client_fail(c, &o);
-    } else
+    } else {
         steps[c->wait].replied(c, reply);
+    }
 }
 
 /* No reply may follow this one yet: nothing else was sent. */

