@@ -122,10 +122,6 @@ static bool take_path(struct smtp_server *s, const char *word, unsigned flags, s
         return false;
     }
     *rest = slice_from(args, used);
-    if (rest->len > 0 && rest->ptr[0] != ' ') {
-        reply_bad_path(s, MAIL_PATH_SYNTAX, sender);
-        return false;
-    }
     return true;
 }
 
