@@ -156,7 +156,7 @@ const char *event_type_text(enum event_type t)
     case EVENT_EXPIRED:
         return "expired";
     case EVENT_DELAYED:
-        return "delay told";
+        return "delayed";
     case EVENT_HELD:
         return "held";
     case EVENT_RELEASED:
@@ -164,7 +164,7 @@ const char *event_type_text(enum event_type t)
     case EVENT_DELETED:
         return "deleted";
     case EVENT_RETRIED:
-        return "retry asked";
+        return "retried";
     case EVENT_DISCARDED:
         return "discarded";
     case EVENT_DROPPED:
