@@ -37,7 +37,7 @@ SECTOR = 512
 HEAD = struct.Struct("<IIQQQII")
 MAGIC = 0x74756370
 (OPEN, WRITE, SIZE, SYNC, SYNCED, DSYNCED, RENAME, UNLINK, MKDIR, MARK, ZERO, LINK,
- UNKNOWN) = range(1, 14)
+ FAILED, UNKNOWN) = range(1, 15)
 
 
 def read_log(path):
@@ -297,7 +297,10 @@ def choose_cuts(records, count, rng):
         if r[0] in (SYNCED, DSYNCED, MARK):
             borders.update((i, i + 1))
     borders = sorted(borders) or [len(records)]
-    cuts = []
+    # What follows a failed write deserves a closer look.
+    near = [i for at, r in enumerate(records) if r[0] == FAILED
+            for i in range(at, min(at + 40, len(records) + 1))]
+    cuts = rng.choices(near, k=count // 2) if near else []
     while len(cuts) < count * 4 // 5:
         cuts += rng.sample(borders, min(len(borders), count * 4 // 5 - len(cuts)))
     while len(cuts) < count:

@@ -6,6 +6,8 @@
  *   POWERCUT_LOG   the log; several processes may share it
  *   POWERCUT_MARKS whatever is written to this path is a mark: "the program
  *                  has promised this by now"
+ *   POWERCUT_FAIL  optional number N: the N-th write that is a sync as well
+ *                  (O_DSYNC) reaches the page cache only and fails with EIO
  *
  * A change is logged after the call has returned, a sync both before and
  * after, so what is said to be durable was really handed over before the
@@ -41,6 +43,7 @@ enum {
     R_MARK,     /* data */
     R_ZERO,     /* ino, a: offset, b: length */
     R_LINK,     /* path, data: new path */
+    R_FAILED,   /* ino: a write failed by POWERCUT_FAIL */
     R_UNKNOWN,  /* path: of a call that the replay can't follow */
 };
 
@@ -239,6 +242,15 @@ DEFINE_OPENAT(__openat64_2)
 DEFINE_CREAT(creat)
 DEFINE_CREAT(creat64)
 
+/* Whether this write's sync is the one that is to fail. */
+static bool dsync_fails(void)
+{
+    static _Atomic int count;
+    const char *fail = getenv("POWERCUT_FAIL");
+
+    return fail != NULL && atomic_fetch_add(&count, 1) + 1 == atoi(fail);
+}
+
 /* What a call has written: n bytes, gathered from iov, at `at`, or where the
  * file position has got to when at is negative. */
 static ssize_t log_write(int fd, const struct iovec *iov, int count, off_t at, ssize_t n)
@@ -265,8 +277,15 @@ static ssize_t log_write(int fd, const struct iovec *iov, int count, off_t at, s
         if (at < 0)
             at = (off_t)syscall(SYS_lseek, fd, 0, SEEK_CUR) - (off_t)n;
         emit(R_WRITE, st.st_ino, (uint64_t)at, 0, NULL, data, len);
-        if ((syscall(SYS_fcntl, fd, F_GETFL) & O_DSYNC) != 0) /* O_SYNC holds that bit */
+        if ((syscall(SYS_fcntl, fd, F_GETFL) & O_DSYNC) == 0) { /* O_SYNC holds that bit */
+            /* in the page cache */
+        } else if (dsync_fails()) {
+            emit(R_FAILED, st.st_ino, 0, 0, NULL, NULL, 0);
+            n = -1;
+            saved = EIO;
+        } else {
             emit(R_DSYNCED, st.st_ino, (uint64_t)at, len, NULL, NULL, 0);
+        }
     }
     free(data);
     errno = saved;

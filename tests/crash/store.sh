@@ -1,7 +1,8 @@
 #!/bin/sh
-# tests/crash/store.sh BUILD powercut|caught|kill COUNT SEED - the storage alone
-# under power cuts and SIGKILL; "caught" proves that the power-cut test finds
-# a program or a disk that cheats.
+# tests/crash/store.sh BUILD powercut|badmeta|caught|kill COUNT SEED - the storage
+# alone under power cuts and SIGKILL. "badmeta": power cuts around a failed
+# write of a meta page; "caught" proves that the power-cut test finds a program
+# or a disk that cheats.
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 build=$(cd "$1" && pwd)/tests/crash
@@ -28,6 +29,11 @@ case $what in
 powercut)
     mkdir "$tmp/honest"
     record honest
+    replay honest --keep "$build/powercut-failed"
+    ;;
+badmeta)
+    mkdir "$tmp/honest"
+    POWERCUT_FAIL=12 record honest
     replay honest --keep "$build/powercut-failed"
     ;;
 caught)

@@ -5,6 +5,8 @@
  *   store_writer run DIR MARKS COUNT SEED [early]   ("early": cheats)
  *   store_writer verify DIR MARKS
  *
+ * A commit that fails is asked for again, as a client would after a 4xx.
+ *
  * Marks: "m ID" accepted, "x ID" a deletion begins, "d ID" deleted. A
  * message's bytes follow from its id, so verify needs nothing else.
  */
@@ -38,7 +40,7 @@ struct program {
     int marks;
     struct rng rng;
     uint64_t next_id;
-    unsigned left, busy;
+    unsigned left, busy, failures;
     bool early;
 };
 
@@ -117,6 +119,13 @@ static struct err delete_message(struct store_job *j, struct store_txn *t)
 
 static void begin(struct program *p);
 
+static void ask_again(struct message *m)
+{
+    m->program->failures++;
+    usleep(20000);
+    store_submit(m->program->store, &m->job);
+}
+
 static void finished(struct message *m)
 {
     struct program *p = m->program;
@@ -139,8 +148,10 @@ static void deleted(struct store_job *j, struct err e)
 {
     struct message *m = container_of(j, struct message, job);
 
-    if (err_failed(e))
-        die("delete", e);
+    if (err_failed(e) && e.kind != ERR_NOT_FOUND) { /* the failed commit may have done it */
+        ask_again(m);
+        return;
+    }
     mark(m->program, 'd', m->id);
     if (!m->in_file) {
         finished(m);
@@ -155,8 +166,10 @@ static void accepted(struct store_job *j, struct err e)
     struct message *m = container_of(j, struct message, job);
     struct program *p = m->program;
 
-    if (err_failed(e))
-        die("accept", e);
+    if (err_failed(e)) {
+        ask_again(m);
+        return;
+    }
     if (!p->early)
         mark(p, 'm', m->id);
     if (rng_below(&p->rng, 3) == 0) {
@@ -320,8 +333,10 @@ static int run(const char *dir, const char *marks, unsigned count, uint64_t seed
     /* Ids that were deleted last must not be used twice: marks name them. */
     p.next_id += seed << 32;
     begin(&p);
-    while (p.busy > 0)
+    while (p.busy > 0 && p.failures < 10000)
         program_turn(&p);
+    if (p.busy > 0)
+        die("run", err_make(ERR_IO, "the store does not recover"));
     program_close(&p);
     close(p.marks);
     return 0;
