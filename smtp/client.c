@@ -101,8 +101,8 @@ void client_turn(struct smtp_client *c)
     c->turning = true;
     while (c->ready_due && !c->unasked && c->wait == WAIT_NOTHING) {
         c->ready_due = false;
-        if (c->quit_wanted || (c->offer.messages_max != 0 &&
-                               c->transactions >= c->offer.messages_max)) {
+        if (c->quit_wanted ||
+            (c->offer.messages_max != 0 && c->transactions >= c->offer.messages_max)) {
             buf_add(&c->out, SLICE("QUIT\r\n"));
             c->wait = WAIT_QUIT;
         } else {

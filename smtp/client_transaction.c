@@ -62,10 +62,9 @@ static bool is_ascii(struct slice path)
 static struct smtp_outcome own_words(enum smtp_verdict verdict, struct mail_status status,
                                      const char *text)
 {
-    return (struct smtp_outcome){ .verdict = verdict,
-                                  .stage = SMTP_STAGE_MAIL,
-                                  .status = status,
-                                  .text = slice_str(text) };
+    return (struct smtp_outcome){
+        .verdict = verdict, .stage = SMTP_STAGE_MAIL, .status = status, .text = slice_str(text)
+    };
 }
 
 /* What must not be sent at all; true when there is such a reason. */
@@ -101,7 +100,8 @@ static unsigned choose_recipients(struct smtp_client *c)
         } else if (!is_ascii(path) && !c->offer.smtputf8) {
             o = own_words(SMTP_FAILED, STATUS(5, 6, 7), "next hop takes no non-ASCII address");
         } else if (max != 0 && wanted == max) {
-            o = own_words(SMTP_DEFERRED, STATUS(4, 5, 3), "more recipients than the next hop takes");
+            o = own_words(SMTP_DEFERRED, STATUS(4, 5, 3),
+                          "more recipients than the next hop takes");
         } else {
             c->utf8 = c->utf8 || !is_ascii(path);
             c->recipients[i] |= RECIPIENT_WANTED;

@@ -15,8 +15,8 @@
 
 /* Content goes on in pieces of at most this size: a hold takes effect soon. */
 #define SERVER_PIECE_MAX (64u * KIB)
-#define FAULTS_REFUSED (MAIL_FAULT_BARE_CR | MAIL_FAULT_BARE_LF | MAIL_FAULT_LONG_LINE)
-#define REASON_MAX 96
+#define FAULTS_REFUSED   (MAIL_FAULT_BARE_CR | MAIL_FAULT_BARE_LF | MAIL_FAULT_LONG_LINE)
+#define REASON_MAX       96
 
 static void content_new(struct smtp_server *s, bool chunked)
 {

@@ -111,8 +111,9 @@ static bool take_path(struct smtp_server *s, const char *word, unsigned flags, s
     size_t used = 0;
 
     if (!slice_starts_nocase(args, name) || args.len == name.len || args.ptr[name.len] != ':') {
-        server_reply(s, 501, sender ? "5.5.4 MAIL FROM:<address> is what is needed"
-                                    : "5.5.4 RCPT TO:<address> is what is needed");
+        server_reply(s, 501,
+                     sender ? "5.5.4 MAIL FROM:<address> is what is needed"
+                            : "5.5.4 RCPT TO:<address> is what is needed");
         return false;
     }
     args = slice_trim(slice_from(args, name.len + 1));

@@ -86,7 +86,8 @@ void server_reply_close(struct smtp_server *s, unsigned code, const char *text)
  * all that a new extension needs here. */
 static bool offer_size(struct smtp_server *s)
 {
-    buf_printf(&s->out, "SIZE %llu", (unsigned long long)s->opt->message_size_max);
+    buf_add(&s->out, SLICE("SIZE "));
+    buf_add_u64(&s->out, s->opt->message_size_max);
     return true;
 }
 
@@ -96,10 +97,14 @@ static bool offer_limits(struct smtp_server *s)
     if (s->opt->recipients_max == 0 && s->opt->messages_max == 0)
         return false;
     buf_add(&s->out, SLICE("LIMITS"));
-    if (s->opt->messages_max != 0)
-        buf_printf(&s->out, " MAILMAX=%u", s->opt->messages_max);
-    if (s->opt->recipients_max != 0)
-        buf_printf(&s->out, " RCPTMAX=%u", s->opt->recipients_max);
+    if (s->opt->messages_max != 0) {
+        buf_add(&s->out, SLICE(" MAILMAX="));
+        buf_add_u64(&s->out, s->opt->messages_max);
+    }
+    if (s->opt->recipients_max != 0) {
+        buf_add(&s->out, SLICE(" RCPTMAX="));
+        buf_add_u64(&s->out, s->opt->recipients_max);
+    }
     return true;
 }
 
@@ -107,19 +112,17 @@ static const struct offer {
     const char *keyword;
     bool (*write)(struct smtp_server *s); /* false, and nothing written: not offered */
 } offers[] = {
-    { "PIPELINING", NULL },
-    { NULL, offer_size },
-    { "8BITMIME", NULL },
-    { "ENHANCEDSTATUSCODES", NULL },
-    { "CHUNKING", NULL },
-    { NULL, offer_limits },
+    { "PIPELINING", NULL },          { NULL, offer_size }, { "8BITMIME", NULL },
+    { "ENHANCEDSTATUSCODES", NULL }, { "CHUNKING", NULL }, { NULL, offer_limits },
 };
 
 void server_reply_ehlo(struct smtp_server *s)
 {
     struct buf *out = &s->out;
 
-    buf_printf(out, "250-%s\r\n", s->opt->hostname);
+    buf_add(out, SLICE("250-"));
+    buf_add_str(out, s->opt->hostname);
+    buf_add(out, SLICE("\r\n"));
     for (size_t i = 0; i < countof(offers); i++) {
         size_t before = buf_len(out);
 

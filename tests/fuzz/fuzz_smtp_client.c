@@ -37,8 +37,8 @@ struct owner {
 };
 
 static const char *const addresses[RECIPIENTS_MAX] = {
-    "a@example.net", "\"b c\"@example.net", "d\r\nRSET@example.net", "\xc3\xa9@example.net",
-    "e@example.net",
+    "a@example.net",        "\"b c\"@example.net", "d\r\nRSET@example.net",
+    "\xc3\xa9@example.net", "e@example.net",
 };
 
 static void start(struct owner *o)
@@ -144,7 +144,8 @@ static void drain(struct owner *o, bool all)
 /* What the owner does between two reads. */
 static void act(struct owner *o)
 {
-    static const char *const pieces[] = { "x", ".", "\r\n", "\r\n.\r\n", ".\r\n", "line\r\n", "\n", "\r" };
+    static const char *const pieces[] = { "x",     ".",        "\r\n", "\r\n.\r\n",
+                                          ".\r\n", "line\r\n", "\n",   "\r" };
 
     drain(o, rng_below(&o->chance, 4) != 0);
     if (o->over)
@@ -158,7 +159,8 @@ static void act(struct owner *o)
             o->wants_content = false;
             o->end_given = true;
         }
-        smtp_client_content(o->client, slice_str(pieces[rng_below(&o->chance, countof(pieces))]), last);
+        smtp_client_content(o->client, slice_str(pieces[rng_below(&o->chance, countof(pieces))]),
+                            last);
     }
     drain(o, rng_below(&o->chance, 4) != 0);
     if (rng_below(&o->chance, 400) == 0)

@@ -38,7 +38,8 @@ static void answer(struct play *p)
     uint64_t n = rng_below(&p->answers, 41);
 
     p->asked = false;
-    smtp_server_answer(p->server, codes[n / 4 % 10], n % 4 == 0 ? "5.1.1 two\nlines\r\x80" : "2.0.0 ok");
+    smtp_server_answer(p->server, codes[n / 4 % 10],
+                       n % 4 == 0 ? "5.1.1 two\nlines\r\x80" : "2.0.0 ok");
 }
 
 static void ask(struct play *p)
@@ -127,8 +128,8 @@ static void drain(struct play *p)
 
 static void settle(struct play *p)
 {
-    while (p->asked || (p->late && !smtp_server_wants_input(p->server) &&
-                        !smtp_server_closing(p->server))) {
+    while (p->asked ||
+           (p->late && !smtp_server_wants_input(p->server) && !smtp_server_closing(p->server))) {
         if (p->asked)
             answer(p);
         smtp_server_hold(p->server, false);
@@ -145,7 +146,8 @@ static void play(struct play *p, const struct smtp_server_options *opt, uint64_t
     p->server = smtp_server_new(opt, &handler, p);
     smtp_server_greet(p->server);
     while (in.len > 0) {
-        size_t n = late ? 1 + rng_below(&p->chance, rng_below(&p->chance, 4) == 0 ? 300 : 6) : in.len;
+        size_t n =
+            late ? 1 + rng_below(&p->chance, rng_below(&p->chance, 4) == 0 ? 300 : 6) : in.len;
         char *copy;
 
         n = n < in.len ? n : in.len;

@@ -60,7 +60,10 @@ static const struct smtp_server_handler handler = {
 };
 
 static const struct smtp_server_options options = {
-    .hostname = "localhost", .message_size_max = 1 * MIB, .errors_max = 20, .received_max = 50,
+    .hostname = "localhost",
+    .message_size_max = 1 * MIB,
+    .errors_max = 20,
+    .received_max = 50,
 };
 
 static void connect_again(struct dialogue *d)

@@ -324,7 +324,8 @@ static void play(const struct transcript *t, enum mode mode)
         assert_int_equal(smtp_client_timeout_ms(p.client),
                          strtoull(buf_cstr((struct buf *)&timeout->text), NULL, 10));
     if (greeting != NULL)
-        assert_string_equal(smtp_client_greeting(p.client), buf_cstr((struct buf *)&greeting->text));
+        assert_string_equal(smtp_client_greeting(p.client),
+                            buf_cstr((struct buf *)&greeting->text));
     check_offer(&p);
     smtp_client_free(p.client);
     buf_release(&p.in);

@@ -156,8 +156,8 @@ static void test_bounded_wait(void **state)
     assert_said(&o, "");
     answer(&o, "sender", 250, "2.1.0 ok");
     assert_true(smtp_server_wants_input(o.server));
-    assert_int_equal(buf_len(smtp_server_out(o.server)), strlen("250 2.1.0 ok\r\n") +
-                                                             (4096 / 6 + 1) * strlen("250 2.0.0 ok\r\n"));
+    assert_int_equal(buf_len(smtp_server_out(o.server)),
+                     strlen("250 2.1.0 ok\r\n") + (4096 / 6 + 1) * strlen("250 2.0.0 ok\r\n"));
     smtp_server_free(o.server);
     assert_int_equal(o.resets, 1);
 }
@@ -180,8 +180,10 @@ static void test_hold_inside(void **state)
     struct owner o;
 
     for (size_t i = 0; i < size; i += 64)
-        memcpy(text + i, i == 0 ? "Subject: 3456789 123456789 123456789 123456789 123456789 123\r\n\r\n"
-                                : "123456789 123456789 123456789 123456789 123456789 123456789 12\r\n", 64);
+        memcpy(text + i,
+               i == 0 ? "Subject: 3456789 123456789 123456789 123456789 123456789 123\r\n\r\n"
+                      : "123456789 123456789 123456789 123456789 123456789 123456789 12\r\n",
+               64);
     open_session(&o);
     begin_data(&o);
     o.hold_each = true;
@@ -218,6 +220,28 @@ static void test_header_first(void **state)
     assert_int_equal(o.pieces, 2);
     smtp_server_free(o.server);
     assert_int_equal(o.resets, 1);
+}
+
+/* A chunk that is announced too large is consumed, and nobody stores it. */
+static void test_announced_too_large(void **state)
+{
+    static const struct smtp_server_options small = { .hostname = "mx.test",
+                                                      .message_size_max = 10 };
+    struct owner o = { 0 };
+
+    o.server = smtp_server_new(&small, &handler, &o);
+    smtp_server_greet(o.server);
+    say(&o, "EHLO c\r\nMAIL FROM:<a@x.example>\r\nRCPT TO:<b@x.example>\r\n");
+    answer(&o, "sender", 250, "2.1.0 ok");
+    answer(&o, "recipient", 250, "2.1.5 ok");
+    forget_said(&o);
+    say(&o, "BDAT 7\r\nX: y\r\n\r");
+    answer(&o, "begin", 250, "2.0.0 ok");
+    say(&o, "BDAT 4\r\n\nab\r");
+    assert_said(&o, "250 2.0.0 chunk taken\r\n552 5.3.4 message is larger than 10 bytes\r\n");
+    assert_int_equal(o.bytes, 0);
+    assert_int_equal(o.resets, 1);
+    smtp_server_free(o.server);
 }
 
 static void test_shutdown_while_parked(void **state)
@@ -332,15 +356,11 @@ static void test_idle_is_small(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_parked_order),
-        cmocka_unit_test(test_bounded_wait),
-        cmocka_unit_test(test_hold_inside),
-        cmocka_unit_test(test_header_first),
-        cmocka_unit_test(test_shutdown_while_parked),
-        cmocka_unit_test(test_eof_while_parked),
-        cmocka_unit_test(test_free_while_parked),
-        cmocka_unit_test(test_timeouts_and_names),
-        cmocka_unit_test(test_idle_is_small),
+        cmocka_unit_test(test_parked_order),        cmocka_unit_test(test_bounded_wait),
+        cmocka_unit_test(test_hold_inside),         cmocka_unit_test(test_header_first),
+        cmocka_unit_test(test_announced_too_large), cmocka_unit_test(test_shutdown_while_parked),
+        cmocka_unit_test(test_eof_while_parked),    cmocka_unit_test(test_free_while_parked),
+        cmocka_unit_test(test_timeouts_and_names),  cmocka_unit_test(test_idle_is_small),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

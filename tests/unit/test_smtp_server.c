@@ -42,12 +42,12 @@ struct play {
     struct smtp_server *server;
     enum mode mode;
     bool late;
-    const char *question;  /* asked and not answered; late only */
-    bool *answer_used;     /* per item */
+    const char *question; /* asked and not answered; late only */
+    bool *answer_used;    /* per item */
     struct buf content;
-    struct buf events;     /* lines the handler saw */
-    struct buf in;         /* burst under way */
-    struct buf out;        /* not matched yet */
+    struct buf events; /* lines the handler saw */
+    struct buf in;     /* burst under way */
+    struct buf out;    /* not matched yet */
     size_t event_at;
 };
 
