@@ -13,16 +13,16 @@
 
 #include <stdlib.h>
 
-#define ACTIVE_MAX 256u /* more would drown the server and look like its failure */
-#define BUCKETS 256u
+#define ACTIVE_MAX  256u /* more would drown the server and look like its failure */
+#define BUCKETS     256u
 #define QUESTION_MS (15 * SECOND_MS)
-#define TIMEOUT_MS 2000 /* tries of 2 + 4 + 8 s with one server */
-#define STEPS_MAX 24u
+#define TIMEOUT_MS  2000 /* tries of 2 + 4 + 8 s with one server */
+#define STEPS_MAX   24u
 
-#define TTL_LEAST_MS (5 * SECOND_MS)
-#define TTL_MOST_MS DAY_MS
+#define TTL_LEAST_MS         (5 * SECOND_MS)
+#define TTL_MOST_MS          DAY_MS
 #define TTL_NEGATIVE_MOST_MS (15 * MINUTE_MS)
-#define TTL_TEMPFAIL_MS (5 * SECOND_MS)
+#define TTL_TEMPFAIL_MS      (5 * SECOND_MS)
 
 struct ares_resolver {
     struct resolver resolver;
@@ -59,7 +59,7 @@ struct question {
     char name[];
 };
 
-struct dns_query { /* one asker */
+struct dns_query {    /* one asker */
     struct list link; /* in its question's askers, or ready */
     const struct dns_answer *answer;
     dns_done *done;
@@ -75,8 +75,7 @@ static struct loop *loop_of(struct ares_resolver *r)
 
 /* ---- the end of a question ---- */
 
-static void make_ready(struct ares_resolver *r, struct dns_query *asker,
-                       const struct dns_answer *a)
+static void make_ready(struct ares_resolver *r, struct dns_query *asker, const struct dns_answer *a)
 {
     asker->answer = dns_answer_ref(a);
     list_append(&r->ready, &asker->link);
@@ -165,7 +164,8 @@ static void read_message(struct question *q, struct slice raw)
     }
     switch (got.next) {
     case DNS_NEXT_DONE:
-        got.answer->authentic = q->authentic && got.authentic && dns_channel_trusted(q->r->channels[DNS_BY_UDP]);
+        got.answer->authentic =
+            q->authentic && got.authentic && dns_channel_trusted(q->r->channels[DNS_BY_UDP]);
         settle(q, got.answer, ttl_ms(q, got.answer->status));
         return;
     case DNS_NEXT_FOLLOW:
@@ -269,8 +269,8 @@ static void on_deliver(struct timer *t)
     }
 }
 
-static struct question *find_question(struct ares_resolver *r, const char *name,
-                                      enum dns_type type, uint64_t hash)
+static struct question *find_question(struct ares_resolver *r, const char *name, enum dns_type type,
+                                      uint64_t hash)
 {
     struct question *q = r->buckets[hash % BUCKETS];
 
@@ -353,12 +353,11 @@ static const struct resolver_ops ares_ops = { op_ask, op_cancel };
 
 struct err ares_resolver_new_timed(struct loop *l, struct dns_cache *cache,
                                    const struct net_addr *servers, unsigned server_count,
-                                   unsigned timeout_ms, unsigned question_ms,
-                                   struct resolver **out)
+                                   unsigned timeout_ms, unsigned question_ms, struct resolver **out)
 {
     struct ares_resolver *r = mem_new(struct ares_resolver);
-    struct err e = dns_channel_new(l, servers, server_count, DNS_BY_UDP, timeout_ms,
-                                   &r->channels[DNS_BY_UDP]);
+    struct err e =
+        dns_channel_new(l, servers, server_count, DNS_BY_UDP, timeout_ms, &r->channels[DNS_BY_UDP]);
 
     if (err_failed(e)) {
         free(r);

@@ -12,9 +12,9 @@
 #include <pthread.h>
 #include <stdlib.h>
 
-#define SHARDS 16
+#define SHARDS            16
 #define SHARD_ENTRIES_MIN 4
-#define ENTRY_BYTES KIB /* budget of memory an entry of the limit stands for */
+#define ENTRY_BYTES       KIB /* budget of memory an entry of the limit stands for */
 
 struct entry {
     struct entry *next; /* in its bucket */
@@ -59,8 +59,8 @@ static struct entry **find(struct dns_cache *c, struct shard *sh, const char *na
 {
     struct entry **at = bucket_of(c, sh, hash);
 
-    while (*at != NULL && ((*at)->hash != hash || (*at)->answer->type != type ||
-                           strcmp((*at)->name, name) != 0))
+    while (*at != NULL &&
+           ((*at)->hash != hash || (*at)->answer->type != type || strcmp((*at)->name, name) != 0))
         at = &(*at)->next;
     return at;
 }
@@ -175,8 +175,7 @@ void dns_cache_put(struct dns_cache *c, const char *name, const struct dns_answe
     list_prepend(&sh->used, &e->used);
     sh->count++;
     sh->cost += e->cost;
-    while (sh->count > c->entries_max ||
-           (sh->cost > c->entries_max * ENTRY_BYTES && sh->count > 1))
+    while (sh->count > c->entries_max || (sh->cost > c->entries_max * ENTRY_BYTES && sh->count > 1))
         drop_oldest(c, sh);
     pthread_mutex_unlock(&sh->lock);
 }

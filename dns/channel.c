@@ -13,10 +13,10 @@
 
 #define TRIES 3
 /* No answer of this size is cut into fragments on its way (DNS flag day 2020). */
-#define EDNS_BYTES 1232
-#define EDNS_BYTES_TAKEN 4096 /* from a server that sends more all the same */
+#define EDNS_BYTES        1232
+#define EDNS_BYTES_TAKEN  4096         /* from a server that sends more all the same */
 #define RECEIVE_BUF_BYTES (256 * 1024) /* a burst of answers */
-#define IDS 64
+#define IDS               64
 
 struct dns_channel {
     struct loop *loop;
@@ -89,7 +89,7 @@ static void on_sock_closed(uv_handle_t *h)
 
 static struct sock *find_sock(struct dns_channel *ch, ares_socket_t fd)
 {
-    list_foreach(it, &ch->socks) {
+    list_foreach (it, &ch->socks) {
         struct sock *s = container_of(it, struct sock, link);
 
         if (s->fd == fd)
@@ -237,14 +237,12 @@ static void look_at_servers(struct dns_channel *ch)
 }
 
 struct err dns_channel_new(struct loop *l, const struct net_addr *servers, unsigned server_count,
-                           enum dns_transport by, unsigned timeout_ms,
-                           struct dns_channel **out)
+                           enum dns_transport by, unsigned timeout_ms, struct dns_channel **out)
 {
     struct dns_channel *ch = mem_new(struct dns_channel);
     struct ares_options opt = { 0 };
     int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB |
-               ARES_OPT_SOCK_RCVBUF | ARES_OPT_LOOKUPS | ARES_OPT_ROTATE |
-               ARES_OPT_EDNSPSZ;
+               ARES_OPT_SOCK_RCVBUF | ARES_OPT_LOOKUPS | ARES_OPT_ROTATE | ARES_OPT_EDNSPSZ;
 
     list_init(&ch->socks);
     ch->loop = l;

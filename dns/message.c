@@ -5,129 +5,23 @@
  * SOA of a negative answer (RFC 2308) and the AD bit, so the records are read
  * here.
  */
-#include "dns/inside.h"
+#include "dns/wire.h"
 
 #include "base/mem.h"
 
 #include <stdlib.h>
 
-#define HEADER_BYTES 12
-#define NAME_TEXT_MAX 253 /* 255 bytes in a message (RFC 1035 section 3.1) */
+#define HEADER_BYTES     12
 #define RECORDS_READ_MAX 1200 /* of a section; what follows is not looked at */
 
-enum { TYPE_NS = 2, TYPE_CNAME = 5, TYPE_SOA = 6, TYPE_OPT = 41, CLASS_IN = 1 };
-enum { RCODE_FORMERR = 1, RCODE_SERVFAIL = 2, RCODE_NXDOMAIN = 3, RCODE_NOTIMP = 4, RCODE_REFUSED = 5 };
-
-struct cursor {
-    const uint8_t *msg;
-    size_t len;
-    size_t at;
-    bool bad; /* sticky: ran past the end, or nonsense */
+enum { TYPE_NS = 2, TYPE_CNAME = 5, TYPE_SOA = 6, CLASS_IN = 1 };
+enum {
+    RCODE_FORMERR = 1,
+    RCODE_SERVFAIL = 2,
+    RCODE_NXDOMAIN = 3,
+    RCODE_NOTIMP = 4,
+    RCODE_REFUSED = 5
 };
-
-struct rr {
-    char owner[DNS_NAME_SIZE];
-    unsigned type, class;
-    uint32_t ttl;
-    size_t data, data_len;
-};
-
-static unsigned get8(struct cursor *c)
-{
-    if (c->at >= c->len) {
-        c->bad = true;
-        return 0;
-    }
-    return c->msg[c->at++];
-}
-
-static unsigned get16(struct cursor *c)
-{
-    unsigned high = get8(c);
-
-    return high << 8 | get8(c);
-}
-
-static uint32_t get32(struct cursor *c)
-{
-    uint32_t high = get16(c);
-
-    return high << 16 | get16(c);
-}
-
-static char name_char(uint8_t byte)
-{
-    if (byte <= 0x20 || byte >= 0x7f || byte == '.' || byte == '\\' || byte == '"')
-        return '?'; /* legal in DNS, of no use to us, and trouble in a log */
-    return ascii_lower((char)byte);
-}
-
-/* One label at `at`, its length byte already known to be good. */
-static bool add_label(const struct cursor *c, size_t at, unsigned len, char *out, size_t *n)
-{
-    if (at + len > c->len || *n + (*n > 0) + len > NAME_TEXT_MAX)
-        return false;
-    if (*n > 0)
-        out[(*n)++] = '.';
-    for (unsigned i = 0; i < len; i++)
-        out[(*n)++] = name_char(c->msg[at + i]);
-    return true;
-}
-
-/* A name, perhaps compressed (RFC 1035 section 4.1.4). A pointer must lead
- * before everything read so far of this name, so it can't turn in circles. */
-static void get_name(struct cursor *c, char out[DNS_NAME_SIZE])
-{
-    size_t at = c->at, before = c->at, n = 0;
-    bool jumped = false;
-
-    out[0] = '\0';
-    while (!c->bad) {
-        unsigned len = at < c->len ? c->msg[at] : 0x80;
-
-        if (len >= 0xc0 && at + 1 < c->len) {
-            size_t target = (size_t)(len & 0x3f) << 8 | c->msg[at + 1];
-
-            if (!jumped)
-                c->at = at + 2;
-            jumped = true;
-            c->bad = target >= before;
-            at = before = target;
-            continue;
-        }
-        if (len == 0)
-            break;
-        c->bad = len > 63 || !add_label(c, at + 1, len, out, &n);
-        at += 1 + len;
-    }
-    out[c->bad ? 0 : n] = '\0';
-    if (!jumped && !c->bad)
-        c->at = at + 1;
-}
-
-static bool get_rr(struct cursor *c, struct rr *rr)
-{
-    get_name(c, rr->owner);
-    rr->type = get16(c);
-    rr->class = get16(c);
-    rr->ttl = get32(c);
-    rr->data_len = get16(c);
-    rr->data = c->at;
-    if (c->bad || rr->data_len > c->len - c->at) {
-        c->bad = true;
-        return false;
-    }
-    if (rr->ttl > INT32_MAX && rr->type != TYPE_OPT) /* RFC 2181 section 8 */
-        rr->ttl = 0;
-    c->at += rr->data_len;
-    return true;
-}
-
-/* The data of a record alone; names in it may still point back. */
-static struct cursor rr_data(const struct cursor *c, const struct rr *rr)
-{
-    return (struct cursor){ c->msg, rr->data + rr->data_len, rr->data, false };
-}
 
 /* ---- records ---- */
 
@@ -138,7 +32,7 @@ static void *room_for_one(struct dns_answer *a, size_t size)
     return (char *)a->mx + a->count++ * size;
 }
 
-static void add_address(struct dns_answer *a, struct cursor *d)
+static void add_address(struct dns_answer *a, struct wire *d)
 {
     size_t want = a->type == DNS_A ? 4 : 16;
     struct net_addr *addr;
@@ -164,13 +58,13 @@ static struct dns_mx *worst_mx(struct dns_answer *a)
     return worst;
 }
 
-static void add_mx(struct dns_answer *a, struct cursor *d)
+static void add_mx(struct dns_answer *a, struct wire *d)
 {
-    uint16_t preference = (uint16_t)get16(d);
+    uint16_t preference = (uint16_t)wire_u16(d);
     char host[DNS_NAME_SIZE];
     struct dns_mx *mx;
 
-    get_name(d, host);
+    wire_name(d, host);
     if (d->bad)
         return;
     if (a->count < DNS_RECORDS_MAX) {
@@ -185,7 +79,7 @@ static void add_mx(struct dns_answer *a, struct cursor *d)
     mx->host = mem_str(host);
 }
 
-static void add_text(struct dns_answer *a, struct cursor *d)
+static void add_text(struct dns_answer *a, struct wire *d)
 {
     size_t room = d->len - d->at, n = 0;
     char *text;
@@ -196,7 +90,7 @@ static void add_text(struct dns_answer *a, struct cursor *d)
     }
     text = mem_alloc(room);
     while (d->at < d->len && !d->bad) {
-        unsigned len = get8(d);
+        unsigned len = wire_u8(d);
 
         if (len > d->len - d->at) {
             d->bad = true;
@@ -214,22 +108,22 @@ static void add_text(struct dns_answer *a, struct cursor *d)
         *(char **)room_for_one(a, sizeof text) = text;
 }
 
-static void add_pointer(struct dns_answer *a, struct cursor *d)
+static void add_pointer(struct dns_answer *a, struct wire *d)
 {
     char name[DNS_NAME_SIZE];
 
-    get_name(d, name);
+    wire_name(d, name);
     if (!d->bad && a->count < DNS_RECORDS_MAX && name[0] != '\0')
         *(char **)room_for_one(a, sizeof(char *)) = mem_str(name);
 }
 
-static void add_tlsa(struct dns_answer *a, struct cursor *d)
+static void add_tlsa(struct dns_answer *a, struct wire *d)
 {
     struct dns_tlsa t = { 0 };
 
-    t.usage = (uint8_t)get8(d);
-    t.selector = (uint8_t)get8(d);
-    t.matching = (uint8_t)get8(d);
+    t.usage = (uint8_t)wire_u8(d);
+    t.selector = (uint8_t)wire_u8(d);
+    t.matching = (uint8_t)wire_u8(d);
     if (d->bad || a->count == DNS_RECORDS_MAX)
         return;
     t.len = (uint16_t)(d->len - d->at);
@@ -237,7 +131,7 @@ static void add_tlsa(struct dns_answer *a, struct cursor *d)
     *(struct dns_tlsa *)room_for_one(a, sizeof t) = t;
 }
 
-static void add_record(struct dns_answer *a, struct cursor *d)
+static void add_record(struct dns_answer *a, struct wire *d)
 {
     switch (a->type) {
     case DNS_A:
@@ -262,7 +156,7 @@ static void add_record(struct dns_answer *a, struct cursor *d)
 /* ---- sections ---- */
 
 struct sections {
-    struct cursor c; /* at the answer section, later past it */
+    struct wire c; /* at the answer section, later past it */
     unsigned answers, authorities, additionals;
 };
 
@@ -271,19 +165,19 @@ struct sections {
 static bool scan_answers(struct sections *s, const char *name, struct dns_answer *a,
                          char target[DNS_NAME_SIZE], uint32_t *ttl)
 {
-    struct cursor c = s->c;
-    struct rr rr;
+    struct wire c = s->c;
+    struct wire_rr rr;
     bool alias = false;
 
-    for (unsigned i = 0; i < s->answers && i < RECORDS_READ_MAX && get_rr(&c, &rr); i++) {
-        struct cursor d = rr_data(&c, &rr);
+    for (unsigned i = 0; i < s->answers && i < RECORDS_READ_MAX && wire_rr(&c, &rr); i++) {
+        struct wire d = wire_rr_data(&c, &rr);
 
         if (rr.class != CLASS_IN || strcmp(rr.owner, name) != 0)
             continue;
         if (rr.type == (unsigned)a->type) {
             add_record(a, &d);
         } else if (rr.type == TYPE_CNAME && !alias) {
-            get_name(&d, target);
+            wire_name(&d, target);
             alias = true;
         } else {
             continue;
@@ -305,16 +199,16 @@ struct rest { /* what the sections after the answers tell */
     unsigned extended_rcode; /* its upper eight bits (RFC 6891 section 6.1.3) */
 };
 
-static uint32_t soa_ttl(const struct cursor *c, const struct rr *rr)
+static uint32_t soa_ttl(const struct wire *c, const struct wire_rr *rr)
 {
-    struct cursor d = rr_data(c, rr);
+    struct wire d = wire_rr_data(c, rr);
     char skipped[DNS_NAME_SIZE];
     uint32_t minimum = 0;
 
-    get_name(&d, skipped);
-    get_name(&d, skipped);
+    wire_name(&d, skipped);
+    wire_name(&d, skipped);
     for (unsigned i = 0; i < 5; i++) /* serial, refresh, retry, expire, minimum */
-        minimum = get32(&d);
+        minimum = wire_u32(&d);
     if (d.bad)
         return 0;
     return rr->ttl < minimum ? rr->ttl : minimum; /* RFC 2308 section 5 */
@@ -323,10 +217,10 @@ static uint32_t soa_ttl(const struct cursor *c, const struct rr *rr)
 static void read_rest(struct sections *s, struct rest *out)
 {
     unsigned total = s->answers + s->authorities + s->additionals;
-    struct rr rr;
+    struct wire_rr rr;
 
     *out = (struct rest){ 0 };
-    for (unsigned i = 0; i < total && i < RECORDS_READ_MAX && get_rr(&s->c, &rr); i++) {
+    for (unsigned i = 0; i < total && i < RECORDS_READ_MAX && wire_rr(&s->c, &rr); i++) {
         bool authority = i >= s->answers && i < s->answers + s->authorities;
 
         if (authority && rr.type == TYPE_SOA && !out->soa) {
@@ -335,7 +229,7 @@ static void read_rest(struct sections *s, struct rest *out)
         }
         if (authority && rr.type == TYPE_NS)
             out->referral = true;
-        if (i >= s->answers + s->authorities && rr.type == TYPE_OPT)
+        if (i >= s->answers + s->authorities && rr.type == WIRE_TYPE_OPT)
             out->extended_rcode = rr.ttl >> 24;
     }
 }
@@ -405,21 +299,21 @@ static const char *rcode_text(unsigned rcode)
 /* The header and the question; false when it is not what was asked. */
 static bool read_head(struct sections *s, const char *name, enum dns_type type, unsigned *flags)
 {
-    struct cursor *c = &s->c;
+    struct wire *c = &s->c;
     char asked[DNS_NAME_SIZE];
     unsigned questions;
 
-    get16(c); /* the id: c-ares has compared it */
-    *flags = get16(c);
-    questions = get16(c);
-    s->answers = get16(c);
-    s->authorities = get16(c);
-    s->additionals = get16(c);
+    wire_u16(c); /* the id: c-ares has compared it */
+    *flags = wire_u16(c);
+    questions = wire_u16(c);
+    s->answers = wire_u16(c);
+    s->authorities = wire_u16(c);
+    s->additionals = wire_u16(c);
     if (c->bad || (*flags & 0x8000) == 0 || (*flags & 0x7800) != 0 || questions != 1)
         return false;
-    get_name(c, asked);
-    return !c->bad && strcmp(asked, name) == 0 && get16(c) == (unsigned)type &&
-           get16(c) == CLASS_IN && !c->bad;
+    wire_name(c, asked);
+    return !c->bad && strcmp(asked, name) == 0 && wire_u16(c) == (unsigned)type &&
+           wire_u16(c) == CLASS_IN && !c->bad;
 }
 
 static void read_records(struct sections *s, struct dns_reading *out, enum dns_type type,

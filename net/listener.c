@@ -16,19 +16,19 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-#define BURST_MAX 32u
-#define RETRY_MS 100u
+#define BURST_MAX     32u
+#define RETRY_MS      100u
 #define WARN_EVERY_MS MINUTE_MS
 
 /* Accepting stops this share of the descriptors before the end (and at most
  * RESERVE_MAX), so that deliveries and the store still get theirs. */
 #define RESERVE_SHARE 8
-#define RESERVE_MAX 128
+#define RESERVE_MAX   128
 
 /* Half-open connections go after 5 + 4 x 1 minutes without a sign of life. */
-#define KEEPALIVE_IDLE_S 300
+#define KEEPALIVE_IDLE_S     300
 #define KEEPALIVE_INTERVAL_S 60
-#define KEEPALIVE_PROBES 4
+#define KEEPALIVE_PROBES     4
 
 struct listener {
     struct loop *loop;

@@ -4,56 +4,20 @@
  * loop's buffer, output is written once a turn, deadlines and pauses are only
  * noted until they matter.
  */
-#include "net/uvinside.h"
+#include "net/uvstream.h"
 
 #include "base/mem.h"
 
-#include <errno.h>
-#include <netinet/tcp.h>
 #include <stdlib.h>
-#include <unistd.h>
 
-#define FINISH_MS (10 * SECOND_MS)
-#define LINGER_MS (2 * SECOND_MS)
+#define FINISH_MS        (10 * SECOND_MS)
+#define LINGER_MS        (2 * SECOND_MS)
 #define LINGER_BYTES_MAX (1 * MIB)
-#define KEEP_BUF_BYTES 256 /* an idle stream's output buffer is not larger */
-
-struct uvstream {
-    struct stream stream;
-    uv_tcp_t tcp;
-    int fd;
-    struct list dirty; /* in the loop's list: output to write at the end of the turn */
-    struct timer timer;
-    uint64_t deadline_ms;        /* 0 = none; the timer may be armed for an earlier moment */
-    struct write_rest *writing;  /* what the kernel had no room for */
-    struct err write_failed;     /* output is dropped from here on */
-    uint32_t lingered_bytes;
-    bool connecting;
-    bool reading;   /* libuv watches for input */
-    bool paused;    /* the owner wants none; libuv hears of it when some arrives */
-    bool ended;     /* end of file was read */
-    bool told;      /* closed() was called */
-    bool finishing; /* the owner has gone; output is still to be sent */
-    bool lingering; /* output is sent and shut; input is drained */
-    bool closing;   /* the handle is being closed */
-};
-
-struct write_rest {
-    uv_write_t req;
-    struct uvstream *owner;
-    struct buf bytes;
-};
-
-static const struct stream_ops uvstream_ops;
+#define KEEP_BUF_BYTES   256 /* an idle stream's output buffer is not larger */
 
 static struct uvstream *of_stream(struct stream *s)
 {
     return container_of(s, struct uvstream, stream);
-}
-
-static struct uvstream *of_handle(void *handle)
-{
-    return container_of((uv_tcp_t *)handle, struct uvstream, tcp);
 }
 
 static struct uvloop *loop_of(struct uvstream *s)
@@ -65,13 +29,13 @@ static struct uvloop *loop_of(struct uvstream *s)
 
 static void on_handle_closed(uv_handle_t *h)
 {
-    struct uvstream *s = of_handle(h);
+    struct uvstream *s = uvstream_of(h);
 
     buf_release(&s->stream.out);
     free(s);
 }
 
-static void close_handle(struct uvstream *s)
+void uvstream_close_now(struct uvstream *s)
 {
     if (s->closing)
         return;
@@ -84,7 +48,7 @@ static void close_handle(struct uvstream *s)
 
 void uvstream_drop(uv_handle_t *h)
 {
-    struct uvstream *s = of_handle(h);
+    struct uvstream *s = uvstream_of(h);
 
     if (s->closing)
         return;
@@ -94,7 +58,7 @@ void uvstream_drop(uv_handle_t *h)
     uv_close(h, on_handle_closed);
 }
 
-static void tell_closed(struct uvstream *s, struct err why)
+void uvstream_tell_closed(struct uvstream *s, struct err why)
 {
     if (s->told || s->closing)
         return;
@@ -115,7 +79,7 @@ static void stop_reading(struct uvstream *s)
 
 static void on_alloc(uv_handle_t *h, size_t size, uv_buf_t *out)
 {
-    struct uvstream *s = of_handle(h);
+    struct uvstream *s = uvstream_of(h);
     struct uvloop *u = loop_of(s);
 
     (void)size;
@@ -128,12 +92,12 @@ static void drain_read(struct uvstream *s, ssize_t n)
 {
     if (n > 0 && (s->lingered_bytes += (uint32_t)n) <= LINGER_BYTES_MAX)
         return;
-    close_handle(s);
+    uvstream_close_now(s);
 }
 
 static void on_read(uv_stream_t *h, ssize_t n, const uv_buf_t *buf)
 {
-    struct uvstream *s = of_handle(h);
+    struct uvstream *s = uvstream_of(h);
     struct err why;
 
     uvloop_enter(s->stream.loop);
@@ -158,10 +122,10 @@ static void on_read(uv_stream_t *h, ssize_t n, const uv_buf_t *buf)
         why = s->write_failed; /* the earlier and more telling cause */
     else if (!s->ended)
         s->write_failed = why;
-    tell_closed(s, why);
+    uvstream_tell_closed(s, why);
 }
 
-static void start_reading(struct uvstream *s)
+void uvstream_start_reading(struct uvstream *s)
 {
     if (s->reading || s->connecting || (s->told && !s->lingering))
         return;
@@ -174,7 +138,7 @@ static void op_pause(struct stream *st, bool on)
 
     s->paused = on;
     if (!on)
-        start_reading(s);
+        uvstream_start_reading(s);
 }
 
 /* ---- deadlines ---- */
@@ -191,7 +155,7 @@ static void op_deadline(struct stream *st, uint64_t in_ms)
         loop_arm(st->loop, &s->timer, in_ms);
 }
 
-static void on_timer(struct timer *t)
+void uvstream_on_timer(struct timer *t)
 {
     struct uvstream *s = container_of(t, struct uvstream, timer);
     struct loop *l = s->stream.loop;
@@ -203,14 +167,14 @@ static void on_timer(struct timer *t)
         return;
     }
     if (s->finishing) {
-        close_handle(s);
+        uvstream_close_now(s);
         return;
     }
     stop_reading(s);
     if (s->connecting)
         s->write_failed = err_make(ERR_TIMEOUT, "connect");
     /* Otherwise a last word ("421 idle too long") may still be sent. */
-    tell_closed(s, err_make(ERR_TIMEOUT, s->connecting ? "connect" : "wait for peer"));
+    uvstream_tell_closed(s, err_make(ERR_TIMEOUT, s->connecting ? "connect" : "wait for peer"));
 }
 
 /* ---- output ---- */
@@ -225,16 +189,16 @@ static void finish_end(struct uvstream *s)
     if (s->ended || err_failed(s->write_failed) ||
         recv(s->fd, u->read_buf, READ_BUF_BYTES, MSG_DONTWAIT) <= 0 ||
         shutdown(s->fd, SHUT_WR) != 0) {
-        close_handle(s);
+        uvstream_close_now(s);
         return;
     }
     s->lingering = true;
     s->paused = false;
     s->deadline_ms = u->loop.now_ms + LINGER_MS;
     loop_arm(&u->loop, &s->timer, LINGER_MS);
-    start_reading(s);
+    uvstream_start_reading(s);
     if (!s->reading)
-        close_handle(s);
+        uvstream_close_now(s);
 }
 
 static void output_done(struct uvstream *s)
@@ -255,14 +219,14 @@ static void output_failed(struct uvstream *s, int sys)
 {
     buf_release(&s->stream.out);
     if (s->finishing) {
-        close_handle(s);
+        uvstream_close_now(s);
         return;
     }
     if (!err_failed(s->write_failed))
         s->write_failed = err_sys(sys, "write");
     /* Input the peer sent before is still there and ends with the cause. */
     if (s->paused)
-        tell_closed(s, s->write_failed);
+        uvstream_tell_closed(s, s->write_failed);
 }
 
 static void on_written(uv_write_t *req, int status)
@@ -373,7 +337,7 @@ static void op_close(struct stream *st, bool finish)
     struct uvstream *s = of_stream(st);
 
     if (!finish || s->connecting || err_failed(s->write_failed)) {
-        close_handle(s);
+        uvstream_close_now(s);
         return;
     }
     s->finishing = true;
@@ -383,133 +347,4 @@ static void op_close(struct stream *st, bool finish)
     op_flush(st);
 }
 
-static const struct stream_ops uvstream_ops = { op_flush, op_pause, op_deadline, op_close };
-
-/* ---- the beginning ---- */
-
-/* Takes over fd, also on failure. */
-static struct err stream_new(struct uvloop *u, int fd, struct uvstream **out)
-{
-    struct uvstream *s = mem_new(struct uvstream);
-    int rc;
-
-    s->stream.ops = &uvstream_ops;
-    s->stream.loop = &u->loop;
-    s->fd = fd;
-    s->timer.fire = on_timer;
-    list_init(&s->dirty);
-    uv_tcp_init(&u->uv, &s->tcp);
-    rc = uv_tcp_open(&s->tcp, fd);
-    if (rc != 0) {
-        close(fd);
-        close_handle(s);
-        return err_sys(-rc, "open socket");
-    }
-    *out = s;
-    return ERR_OK;
-}
-
-struct err uvstream_accepted(struct uvloop *u, int fd, const struct net_addr *local,
-                             const struct net_addr *remote, struct stream **out)
-{
-    struct uvstream *s = NULL;
-    struct err e = stream_new(u, fd, &s);
-
-    if (err_failed(e))
-        return e;
-    s->stream.local = *local;
-    s->stream.remote = *remote;
-    start_reading(s);
-    *out = &s->stream;
-    return ERR_OK;
-}
-
-static void on_connected(uv_connect_t *req, int status)
-{
-    struct uvstream *s = of_handle(req->handle);
-
-    free(req);
-    s->connecting = false;
-    if (s->closing || s->told)
-        return;
-    uvloop_enter(s->stream.loop);
-    if (status != 0) {
-        s->write_failed = err_sys(-status, "connect");
-        tell_closed(s, s->write_failed);
-        return;
-    }
-    start_reading(s);
-    if (buf_len(&s->stream.out) != 0)
-        op_flush(&s->stream);
-    s->stream.events->opened(s->stream.ctx);
-}
-
-static struct err bind_source(int fd, const struct net_addr *from)
-{
-    struct sockaddr_storage sa;
-    socklen_t len = net_addr_to_sockaddr(from, &sa);
-    int on = 1;
-
-    /* The port is chosen at connect, when the whole tuple is known: one
-     * source address then serves more than 28,000 connections. */
-    if (from->port == 0)
-        setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &on, sizeof on);
-    if (len == 0 || bind(fd, (struct sockaddr *)&sa, len) != 0)
-        return err_sys(len == 0 ? EAFNOSUPPORT : errno, "bind source address");
-    return ERR_OK;
-}
-
-static struct err connect_socket(const struct net_addr *to, const struct net_addr *from, int *out)
-{
-    struct err e = ERR_OK;
-    int on = 1;
-    int fd;
-
-    if (to->family != AF_INET && to->family != AF_INET6)
-        return err_sys(EAFNOSUPPORT, "connect");
-    fd = socket(to->family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
-    if (fd < 0)
-        return err_sys(errno, "make socket");
-    /* No keepalive: every wait on a connection we made has a deadline. */
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (from != NULL && from->family != 0)
-        e = bind_source(fd, from);
-    if (err_failed(e))
-        close(fd);
-    else
-        *out = fd;
-    return e;
-}
-
-struct err uvstream_connect(struct loop *l, const struct net_addr *to, const struct net_addr *from,
-                            const struct stream_events *events, void *ctx, struct stream **out)
-{
-    struct sockaddr_storage sa;
-    uv_connect_t *req;
-    struct uvstream *s = NULL;
-    struct err e;
-    int fd = -1;
-    int rc;
-
-    e = connect_socket(to, from, &fd);
-    if (err_failed(e))
-        return e;
-    e = stream_new(uvloop_of(l), fd, &s);
-    if (err_failed(e))
-        return e;
-    stream_set_events(&s->stream, events, ctx);
-    s->stream.remote = *to;
-    if (from != NULL)
-        s->stream.local = *from;
-    s->connecting = true;
-    req = mem_new(uv_connect_t);
-    net_addr_to_sockaddr(to, &sa);
-    rc = uv_tcp_connect(req, &s->tcp, (struct sockaddr *)&sa, on_connected);
-    if (rc != 0) {
-        free(req);
-        close_handle(s);
-        return err_sys(-rc, "connect");
-    }
-    *out = &s->stream;
-    return ERR_OK;
-}
+const struct stream_ops uvstream_ops = { op_flush, op_pause, op_deadline, op_close };
