@@ -108,21 +108,33 @@ void settings_take_smarthost(struct conf *c, const struct conf_stmt *s, void *in
 }
 
 /* Smart hosts are numbered as they are written; a route may stand before them. */
+static void list_smarthosts(struct conf *c, struct settings_build *b)
+{
+    b->smarthost_stmts = pool_zero(c->pool, SMARTHOSTS_MAX, sizeof *b->smarthost_stmts);
+    for (const struct conf_stmt *s = c->root->first; s != NULL; s = s->next) {
+        if (slice_eq(s->name.text, SLICE("smarthost")) && s->arg_count != 0 &&
+            b->smarthost_stmt_count < SMARTHOSTS_MAX)
+            b->smarthost_stmts[b->smarthost_stmt_count++] = s;
+    }
+}
+
 static bool find_smarthost(struct conf *c, const struct conf_word *name, unsigned *index)
 {
+    struct settings_build *b = c->user;
     struct suggest suggest = { .word = name->text };
-    unsigned n = 0;
 
-    for (const struct conf_stmt *s = c->root->first; s != NULL && n < SMARTHOSTS_MAX; s = s->next) {
-        if (!slice_eq(s->name.text, SLICE("smarthost")) || s->arg_count == 0)
-            continue;
-        if (slice_eq_nocase(s->args[0].text, name->text)) {
-            *index = n;
+    if (b->smarthost_stmts == NULL)
+        list_smarthosts(c, b);
+    for (unsigned i = 0; i < b->smarthost_stmt_count; i++) {
+        struct slice title = b->smarthost_stmts[i]->args[0].text;
+
+        if (slice_eq_nocase(title, name->text)) {
+            *index = i;
             return true;
         }
-        suggest_offer(&suggest, s->args[0].text);
-        n++;
     }
+    for (unsigned i = 0; i < b->smarthost_stmt_count; i++)
+        suggest_offer(&suggest, b->smarthost_stmts[i]->args[0].text);
     if (suggest.best.len != 0)
         conf_error(c, name, "there is no smarthost \"%.*s\"; did you mean \"%.*s\"?",
                    (int)name->text.len, name->text.ptr, (int)suggest.best.len, suggest.best.ptr);
@@ -223,11 +235,25 @@ static void check_retry(struct conf *c, const struct conf_stmt *s,
         conf_warning_at(c->diags, &s->name, "nobody is warned: \"expire\" comes before \"warn\"");
 }
 
-/* The general schedule is taken first whatever the order, for the others
- * begin as its copy. */
+static const struct conf_stmt *general_retry(const struct conf *c, struct settings_build *b)
+{
+    if (b->retry_searched)
+        return b->retry_stmt;
+    b->retry_searched = true;
+    for (const struct conf_stmt *s = c->root->first; s != NULL && b->retry_stmt == NULL;
+         s = s->next) {
+        if (slice_eq(s->name.text, SLICE("retry")) && s->arg_count == 0 && !s->bad)
+            b->retry_stmt = s;
+    }
+    return b->retry_stmt;
+}
+
+/* A schedule with a pattern begins as a copy of the general one, wherever that
+ * stands. */
 void settings_take_retry(struct conf *c, const struct conf_stmt *s, void *into)
 {
     struct settings_build *b = c->user;
+    const struct conf_stmt *general = general_retry(c, b);
     struct settings_retry_for *own;
 
     if (s->arg_count == 0) {
@@ -242,10 +268,8 @@ void settings_take_retry(struct conf *c, const struct conf_stmt *s, void *into)
     own->pattern = pool_dup(c->pool, s->args[0].text);
     own->place = place_of(s);
     own->retry = b->s->retry;
-    for (const struct conf_stmt *g = c->root->first; g != NULL; g = g->next) {
-        if (slice_eq(g->name.text, s->name.text) && g->arg_count == 0 && !g->bad)
-            conf_take_block(c, g, &own->retry);
-    }
+    if (general != NULL)
+        conf_take_block(c, general, &own->retry);
     conf_take_block(c, s, &own->retry);
     check_retry(c, s, &own->retry);
 }

@@ -19,7 +19,11 @@ struct settings_build {
     struct settings_route *routes;
     struct settings_retry_for *retries;
     const struct conf_stmt *route_default;
-    bool trusted_said;
+    /* Found once, for there may be as many routes and schedules as domains. */
+    const struct conf_stmt **smarthost_stmts;
+    size_t smarthost_stmt_count;
+    const struct conf_stmt *retry_stmt; /* the general one */
+    bool retry_searched;
 };
 
 void settings_take_addr_list(struct conf *c, const struct conf_stmt *s, void *into);

@@ -436,11 +436,12 @@ static void test_too_many(void **state)
                                            "1282:1: more than 1024 smart hosts");
     buf_clear(&text);
     for (unsigned i = 0; i < 50000; i++)
-        buf_printf(&text, "domain d%u.test { relay }\nroute to d%u.test hold\n", i, i);
-    buf_add_str(&text, "hostname a.b\n");
+        buf_printf(&text, "domain d%u.test { relay }\nroute to d%u.test via s\nretry d%u.test {}\n", i, i, i);
+    buf_add_str(&text, "hostname a.b\nretry { first 5s }\nsmarthost s { host a.test; tls none }\n");
     struct settings *s = load_good(buf_cstr(&text));
     assert_int_equal(s->domain_count, 50000);
     assert_int_equal(s->route_count, 50000);
+    assert_int_equal(s->retries[49999].retry.first_ms, 5000);
     assert_string_equal(s->domains[49999].name, "d49999.test");
     settings_unref(s);
     buf_release(&text);
