@@ -2,6 +2,7 @@
 #include "base/log.h"
 
 #include "base/clock.h"
+#include "base/mem.h"
 
 #include <errno.h>
 #include <pthread.h>
@@ -12,12 +13,13 @@
 #include <unistd.h>
 
 #define LINE_MAX_BYTES 4096        /* a longer line is cut */
+#define GATHER_NS (2 * 1000 * 1000)
 #define QUEUE_MAX_BYTES (4u * MIB) /* waiting for a slow reader */
 
 /* The log is the one thing of which a process has exactly one. */
 static struct {
-    enum log_level least;
-    char hostname[256];
+    _Atomic enum log_level least;
+    _Atomic(const char *) hostname; /* the short name, as syslog shows it */
     pthread_mutex_t lock;
     pthread_cond_t filled;
     pthread_cond_t written;
@@ -30,8 +32,8 @@ static struct {
     pthread_t thread;
     _Atomic uint64_t dropped;
     uint64_t dropped_told;
-    time_t stamp_for; /* the second whose date stands in stamp */
-    char stamp[32];
+    bool idle;   /* the thread waits for a line */
+    int pid;
 } the_log = {
     .least = LOG_LEVEL_INFO,
     .hostname = "localhost",
@@ -45,16 +47,18 @@ static char queue_memory[2][QUEUE_MAX_BYTES];
 void log_open(const char *hostname, enum log_level least)
 {
     the_log.least = least;
+    the_log.pid = (int)getpid();
     log_set_hostname(hostname);
 }
 
 void log_set_hostname(const char *hostname)
 {
-    pthread_mutex_lock(&the_log.lock);
-    snprintf(the_log.hostname, sizeof the_log.hostname, "%s", hostname);
-    /* Postfix's lines carry the short name, as syslog does. */
-    the_log.hostname[strcspn(the_log.hostname, ".")] = '\0';
-    pthread_mutex_unlock(&the_log.lock);
+    const char *now = atomic_load(&the_log.hostname);
+    size_t len = strcspn(hostname, ".");
+
+    /* The old name stays in memory: a line may be using it. It changes about never. */
+    if (strlen(now) != len || memcmp(now, hostname, len) != 0)
+        atomic_store(&the_log.hostname, mem_dup(hostname, len));
 }
 
 bool log_enabled(enum log_level level)
@@ -83,18 +87,20 @@ static void write_all(const char *p, size_t len)
     }
 }
 
-/* "Nov 23 16:05:12"; made once a second. Under the lock. */
+/* "Nov 23 16:05:12"; each thread makes it once a second. */
 static const char *stamp_now(void)
 {
+    static _Thread_local time_t stamp_for;
+    static _Thread_local char stamp[32];
     time_t now = (time_t)(clock_wall_ms(&clock_system) / 1000);
     struct tm tm;
 
-    if (now != the_log.stamp_for) {
+    if (now != stamp_for) {
         localtime_r(&now, &tm);
-        strftime(the_log.stamp, sizeof the_log.stamp, "%b %e %H:%M:%S", &tm);
-        the_log.stamp_for = now;
+        strftime(stamp, sizeof stamp, "%b %e %H:%M:%S", &tm);
+        stamp_for = now;
     }
-    return the_log.stamp;
+    return stamp;
 }
 
 static const char *level_word(enum log_level level)
@@ -145,20 +151,22 @@ void log_vwrite(enum log_level level, const char *part, const char *fmt, va_list
     if ((size_t)text_len >= sizeof text)
         text_len = sizeof text - 1;
 
-    pthread_mutex_lock(&the_log.lock);
-    n = (size_t)snprintf(line, 512, "%s %s relayd/%s[%d]: %s", stamp_now(), the_log.hostname, part,
-                         (int)getpid(), level_word(level));
+    n = (size_t)snprintf(line, 512, "%s %s relayd/%s[%d]: %s", stamp_now(), atomic_load(&the_log.hostname), part,
+                         the_log.pid != 0 ? the_log.pid : (int)getpid(), level_word(level));
     n += clean(text, (size_t)text_len, line + n, sizeof line - n - 1);
     line[n++] = '\n';
+    pthread_mutex_lock(&the_log.lock);
     if (!the_log.threaded) {
         write_all(line, n);
     } else if (the_log.len + n > QUEUE_MAX_BYTES) {
         atomic_fetch_add(&the_log.dropped, 1);
     } else {
         memcpy(the_log.queue + the_log.len, line, n);
-        if (the_log.len == 0)
-            pthread_cond_signal(&the_log.filled);
         the_log.len += n;
+        if (the_log.idle) {
+            the_log.idle = false;
+            pthread_cond_signal(&the_log.filled);
+        }
     }
     pthread_mutex_unlock(&the_log.lock);
 }
@@ -183,6 +191,16 @@ static void tell_dropped(void)
                 (unsigned long long)dropped);
 }
 
+/* Lines come in bursts: a short wait makes one write of many. Under the lock. */
+static void gather(void)
+{
+    static const struct timespec pause = { 0, GATHER_NS };
+
+    pthread_mutex_unlock(&the_log.lock);
+    nanosleep(&pause, NULL);
+    pthread_mutex_lock(&the_log.lock);
+}
+
 static void *writer_main(void *arg)
 {
     (void)arg;
@@ -191,10 +209,15 @@ static void *writer_main(void *arg)
         char *ready;
         size_t len;
 
-        while (the_log.len == 0 && !the_log.stopping)
+        while (the_log.len == 0 && !the_log.stopping) {
+            the_log.idle = true;
             pthread_cond_wait(&the_log.filled, &the_log.lock);
+        }
+        the_log.idle = false;
         if (the_log.len == 0)
             break;
+        if (!the_log.stopping)
+            gather();
         ready = the_log.queue;
         len = the_log.len;
         the_log.half = !the_log.half;
@@ -236,12 +259,19 @@ void log_flush(void)
 
 void log_stop_thread(void)
 {
+    bool stuck;
+
     if (!the_log.threaded)
         return;
+    log_flush();
     pthread_mutex_lock(&the_log.lock);
+    stuck = the_log.writing;
     the_log.stopping = true;
+    the_log.threaded = false;
     pthread_cond_signal(&the_log.filled);
     pthread_mutex_unlock(&the_log.lock);
-    pthread_join(the_log.thread, NULL);
-    the_log.threaded = false;
+    if (stuck)
+        pthread_detach(the_log.thread); /* its reader sleeps: it must not keep us from ending */
+    else
+        pthread_join(the_log.thread, NULL);
 }

@@ -176,13 +176,20 @@ struct err queue_open(const struct queue_options *opt, struct queue **out)
     return ERR_OK;
 }
 
+void queue_finish(struct queue *q)
+{
+    blobs_close(q->blobs);
+    store_close(q->store);
+    store_close(q->history);
+    q->blobs = NULL;
+    q->store = q->history = NULL;
+}
+
 void queue_close(struct queue *q)
 {
     if (q == NULL)
         return;
-    blobs_close(q->blobs);
-    store_close(q->store);
-    store_close(q->history);
+    queue_finish(q);
     free(q->state_dir);
     free(q);
 }

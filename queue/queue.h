@@ -39,7 +39,10 @@ struct queue_options {
 };
 
 MUST_CHECK struct err queue_open(const struct queue_options *opt, struct queue **out);
-void queue_close(struct queue *q); /* finishes what was asked; NULL is fine */
+/* Finishes what was asked and posts the completions; after that nothing may be
+ * asked any more, but the completions may still run. */
+void queue_finish(struct queue *q);
+void queue_close(struct queue *q); /* finishes, and frees; NULL is fine */
 /* The store's health: OK, LOW (refuse new mail), BROKEN (start no delivery). Any thread. */
 enum store_space queue_space(struct queue *q);
 size_t queue_step(struct queue *q, size_t max_jobs); /* stepped: one batch of each environment */

@@ -1,125 +1,327 @@
 /* relayd/engine.c - the process that carries the mail: begins, reloads, ends
- * when its parent says so. */
+ * when its parent says so.
+ *
+ * Loop 0 runs in the main thread and has the scheduler and the parent's
+ * channel; each other loop has a thread. Every loop accepts clients and
+ * carries deliveries.
+ */
 #include "relayd/engine.h"
 
-#include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "relayd/channel.h"
-#include "relayd/generation.h"
-#include "relayd/lock.h"
+#include "relayd/engine_internal.h"
 
 #include <errno.h>
-#include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sysexits.h>
 #include <unistd.h>
 
-struct engine {
-    struct channel *channel;
-    const struct settings *settings;
-    struct channel_listener *listeners;
-    size_t listener_count;
-    int lock_fd;
-    bool done;
-    int exit_code;
-};
+#define HOT_MEMORY_MAX (32u * MIB)   /* content kept between commit and first attempt */
+#define DNS_CACHE_ENTRIES 50000u
+#define BODY_FILE_MIN (128u * KIB)
+#define DRAIN_CHECK_MS 20u
+#define DRAIN_MARGIN_MS 1000u        /* of the parent's patience, to close the store */
 
 static void end(struct engine *en, int exit_code)
 {
-    en->done = true;
     en->exit_code = exit_code;
+    uvloop_stop(en->loops[0].loop);
 }
 
-static void close_listeners(struct engine *en)
+/* ---- start --------------------------------------------------------------------- */
+
+static void message_arrived(void *ctx, struct message *m)
 {
-    for (size_t i = 0; i < en->listener_count; i++)
-        close(en->listeners[i].fd);
-    free(en->listeners);
-    en->listeners = NULL;
-    en->listener_count = 0;
+    struct engine *en = ctx;
+
+    dispatch_arrived(en->dispatch, m);
 }
 
-/* Switches to the settings and sockets of a START or RELOAD, or to nothing of it. */
-static struct err adopt(struct engine *en, struct channel_message *m, struct buf *why)
+static struct err open_queue(struct engine *en)
 {
-    struct diagnostics d = { 0 };
-    struct settings *settings = NULL;
-    struct err e = generation_settings(m->bundle_fd, &d, &settings);
+    const struct settings *st = en->settings;
+    struct queue_options opt = {
+        .state_dir = st->state_dir,
+        .clock = &clock_system,
+        .draft_memory_max = st->limits.message_memory,
+        .body_file_min = BODY_FILE_MIN,
+        .history_keep_ms = st->history_keep_ms,
+        .history_bytes_max = st->history_size,
+        .space_reserve = st->storage.reserve,
+        .space_ahead = st->storage.ahead,
+        .arrived = message_arrived,
+        .ctx = en,
+    };
 
-    if (err_failed(e)) {
-        char text[256];
+    return queue_open(&opt, &en->queue);
+}
 
-        diagnostics_format(&d, why);
-        buf_printf(why, "%s", err_text(e, text, sizeof text));
-    } else {
-        settings_unref(en->settings);
-        en->settings = settings;
-        close_listeners(en);
-        en->listeners = m->listeners;
-        en->listener_count = m->listener_count;
-        m->listeners = NULL;
-        m->listener_count = 0;
-        log_open(settings->hostname, settings->log_level);
+static struct err make_loops(struct engine *en)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    struct err e = ERR_OK;
+
+    en->loop_count = en->settings->loops != 0 ? en->settings->loops : (unsigned)(cores > 0 ? cores : 1);
+    en->loops = mem_grow(en->loops, en->loop_count, sizeof *en->loops);
+    en->loop_list = mem_zero(en->loop_count, sizeof(struct loop *));
+    en->resolver_list = mem_zero(en->loop_count, sizeof(struct resolver *));
+    memset(en->loops + 1, 0, (en->loop_count - 1) * sizeof *en->loops);
+    for (unsigned i = 0; i < en->loop_count && !err_failed(e); i++) {
+        struct engine_loop *el = &en->loops[i];
+
+        el->engine = en;
+        if (i > 0)
+            e = uvloop_new(i, &clock_system, &el->loop);
+        if (!err_failed(e))
+            e = ares_resolver_new(el->loop, en->dns_cache, en->settings->resolvers,
+                                  (unsigned)en->settings->resolver_count, &el->resolver);
+        en->loop_list[i] = el->loop;
+        en->resolver_list[i] = el->resolver;
     }
-    diagnostics_release(&d);
+    return e;
+}
+
+static struct err make_dispatch(struct engine *en)
+{
+    struct dispatch_options opt = {
+        .home = en->loops[0].loop,
+        .loops = en->loop_list,
+        .resolvers = en->resolver_list,
+        .loop_count = en->loop_count,
+        .queue = en->queue,
+        .policy = en->config->policy,
+        .hot_memory_max = HOT_MEMORY_MAX,
+    };
+
+    en->dispatch = dispatch_new(&opt);
+    return dispatch_recover(en->dispatch);
+}
+
+static void *loop_main(void *arg)
+{
+    struct engine_loop *el = arg;
+
+    uvloop_run(el->loop);
+    return NULL;
+}
+
+static struct err start_threads(struct engine *en)
+{
+    for (unsigned i = 1; i < en->loop_count; i++) {
+        int failed = pthread_create(&en->loops[i].thread, NULL, loop_main, &en->loops[i]);
+
+        if (failed != 0)
+            return err_sys(failed, "start a network thread");
+        en->loops[i].running = true;
+    }
+    return ERR_OK;
+}
+
+static struct acceptor_config *make_config(const struct settings *st)
+{
+    struct delivery_policy *policy = delivery_policy_new(st);
+    struct acceptor_config *c = acceptor_config_new(st, policy);
+
+    policy_unref(policy);
+    return c;
+}
+
+static struct err bring_up(struct engine *en, struct channel_message *m)
+{
+    struct err e;
+
+    log_start_thread();
+    en->clients = clients_new();
+    en->dns_cache = dns_cache_new(DNS_CACHE_ENTRIES);
+    en->config = make_config(en->settings);
+    e = open_queue(en);
+    if (!err_failed(e))
+        e = make_loops(en);
+    if (!err_failed(e))
+        e = make_dispatch(en);
+    if (err_failed(e))
+        return e;
+    for (unsigned i = 0; i < en->loop_count; i++)
+        acceptor_init(&en->loops[i].acceptor, en->loops[i].loop, en->queue, en->clients, en->config);
+    en->up = true;
+    e = engine_services_start(en);
+    if (!err_failed(e))
+        e = engine_listen(en, m->listeners, m->listener_count);
+    if (!err_failed(e))
+        e = start_threads(en);
     return e;
 }
 
 static struct err start(struct engine *en, struct channel_message *m)
 {
     struct buf why = { 0 };
-    struct err e = adopt(en, m, &why);
+    struct diagnostics d = { 0 };
+    struct settings *settings = NULL;
+    struct err e = generation_settings(m->bundle_fd, &d, &settings);
     int exit_code = EX_CONFIG;
+    char text[256];
 
-    if (!err_failed(e)) {
-        e = lock_take(en->settings->state_dir, &clock_system, LOCK_WAIT_MS, &en->lock_fd, &why);
-        exit_code = e.kind == ERR_BUSY ? EX_TEMPFAIL : EX_CANTCREAT;
-    }
     if (err_failed(e)) {
-        log_write(LOG_LEVEL_FATAL, "engine", "%s", buf_cstr(&why));
+        diagnostics_format(&d, &why);
+    } else {
+        en->settings = settings;
+        log_open(settings->hostname, settings->log_level);
+        e = lock_take(settings->state_dir, &clock_system, LOCK_WAIT_MS, &en->lock_fd, &why);
+        exit_code = e.kind == ERR_BUSY ? EX_TEMPFAIL : EX_CANTCREAT;
+        if (!err_failed(e)) {
+            e = bring_up(en, m);
+            exit_code = EX_OSERR;
+        }
+    }
+    diagnostics_release(&d);
+    if (err_failed(e)) {
+        log_write(LOG_LEVEL_FATAL, "engine", "%s%s%s", buf_cstr(&why), buf_len(&why) != 0 ? ": " : "",
+                  err_text(e, text, sizeof text));
         end(en, exit_code);
         e = ERR_OK;
     } else {
+        log_info("engine", "ready: %s, %u loops", en->settings->hostname, en->loop_count);
         e = channel_send(en->channel, CHANNEL_READY, m->serial);
     }
     buf_release(&why);
     return e;
 }
 
+/* ---- reload -------------------------------------------------------------------- */
+
 static struct err reload(struct engine *en, struct channel_message *m)
 {
     struct buf why = { 0 };
-    struct err e = adopt(en, m, &why);
+    struct diagnostics d = { 0 };
+    struct settings *settings = NULL;
+    struct err e = generation_settings(m->bundle_fd, &d, &settings);
+    char text[256];
 
-    if (err_failed(e))
+    if (err_failed(e)) {
+        diagnostics_format(&d, &why);
+        buf_printf(&why, "%s", err_text(e, text, sizeof text));
         e = channel_send_text(en->channel, CHANNEL_RELOAD_FAILED, m->serial, buf_bytes(&why));
-    else
-        e = channel_send(en->channel, CHANNEL_RELOAD_OK, m->serial);
+    } else {
+        struct acceptor_config *old = en->config;
+
+        settings_unref(en->settings);
+        en->settings = settings;
+        en->config = make_config(settings);
+        acceptor_config_unref(old);
+        log_open(settings->hostname, settings->log_level);
+        dispatch_reload(en->dispatch, en->config->policy);
+        e = engine_listen(en, m->listeners, m->listener_count);
+        if (err_failed(e))
+            e = channel_send_text(en->channel, CHANNEL_RELOAD_FAILED, m->serial,
+                                  slice_str(err_text(e, text, sizeof text)));
+        else
+            e = channel_send(en->channel, CHANNEL_RELOAD_OK, m->serial);
+    }
+    diagnostics_release(&d);
     buf_release(&why);
     return e;
 }
+
+/* ---- stop ---------------------------------------------------------------------- */
+
+static void drain_check(struct timer *t)
+{
+    struct engine *en = container_of(t, struct engine, drain_timer);
+    struct loop *home = en->loops[0].loop;
+
+    if ((en->dispatch_drained && clients_count(en->clients) == 0) || home->now_ms >= en->drain_until_ms) {
+        end(en, EX_OK);
+        return;
+    }
+    loop_arm(home, &en->drain_timer, DRAIN_CHECK_MS);
+}
+
+static void dispatch_is_drained(void *ctx)
+{
+    struct engine *en = ctx;
+
+    en->dispatch_drained = true;
+}
+
+static void stop(struct engine *en, uint64_t drain_ms)
+{
+    if (!en->up) {
+        end(en, EX_OK);
+        return;
+    }
+    if (en->stopping)
+        return;
+    en->stopping = true;
+    log_info("engine", "stopping: no new mail, deliveries under way may finish");
+    en->drain_until_ms = en->loops[0].loop->now_ms + (drain_ms > DRAIN_MARGIN_MS ? drain_ms - DRAIN_MARGIN_MS : 0);
+    engine_stop_listening(en);
+    dispatch_drain(en->dispatch, dispatch_is_drained, en);
+    en->drain_timer.fire = drain_check;
+    loop_arm(en->loops[0].loop, &en->drain_timer, 0);
+}
+
+/* Threads first, then the store, whose last completions the loops still
+ * carry out, then everything else. */
+static void tear_down(struct engine *en)
+{
+    for (unsigned i = 1; i < en->loop_count; i++) {
+        if (!en->loops[i].running)
+            continue;
+        uvloop_stop(en->loops[i].loop);
+        pthread_join(en->loops[i].thread, NULL);
+    }
+    engine_services_stop(en);
+    if (en->queue != NULL)
+        queue_finish(en->queue);
+    for (unsigned i = 0; en->up && i < en->loop_count; i++) {
+        uvloop_stop(en->loops[i].loop);
+        uvloop_run(en->loops[i].loop);
+        engine_close_listeners(&en->loops[i]);
+        acceptor_release(&en->loops[i].acceptor);
+    }
+    dispatch_free(en->dispatch);
+    fd_watch_free(en->channel_watch);
+    for (unsigned i = 0; i < en->loop_count; i++) {
+        ares_resolver_free(en->loops[i].resolver);
+        uvloop_free(en->loops[i].loop);
+    }
+    queue_close(en->queue);
+    dns_cache_free(en->dns_cache);
+    clients_free(en->clients);
+    acceptor_config_unref(en->config);
+    settings_unref(en->settings);
+    free(en->loops);
+    free(en->loop_list);
+    free(en->resolver_list);
+    log_stop_thread();
+    if (en->lock_fd >= 0)
+        close(en->lock_fd);
+}
+
+/* ---- the parent ------------------------------------------------------------------ */
 
 static struct err handle(struct engine *en, struct channel_message *m)
 {
     switch (m->type) {
     case CHANNEL_START:
-        return start(en, m);
+        return en->up ? ERR_OK : start(en, m);
     case CHANNEL_RELOAD:
-        return reload(en, m);
+        return en->up && !en->stopping ? reload(en, m) : ERR_OK;
+    case CHANNEL_RELOAD_OUTCOME:
+        engine_reload_outcome(en, m->serial, m->ok, m->text);
+        return ERR_OK;
     case CHANNEL_STOP:
-        close_listeners(en);
-        end(en, EX_OK);
-        return channel_send(en->channel, CHANNEL_STOPPED, 0);
+        stop(en, m->drain_ms);
+        return ERR_OK;
     default:
         return ERR_OK;
     }
 }
 
-/* All that has come; a failure means that the parent is gone or mad. */
 static struct err listen_to_parent(struct engine *en)
 {
-    while (!en->done) {
+    for (;;) {
         struct channel_message m;
         struct err e = channel_receive(en->channel, &m);
 
@@ -130,34 +332,51 @@ static struct err listen_to_parent(struct engine *en)
         if (err_failed(e))
             return e;
     }
-    return ERR_OK;
+}
+
+void engine_flush_channel(struct engine *en)
+{
+    if (channel_has_output(en->channel) &&
+        err_failed(channel_flush_wait(en->channel, &clock_system, SECOND_MS)))
+        log_error("engine", "the parent does not read its channel");
+}
+
+static void channel_readable(void *ctx)
+{
+    struct engine *en = ctx;
+    struct err e = listen_to_parent(en);
+    char text[256];
+
+    if (err_failed(e)) {
+        if (e.kind != ERR_CLOSED)
+            log_error("engine", "parent: %s", err_text(e, text, sizeof text));
+        end(en, EX_UNAVAILABLE);
+        return;
+    }
+    engine_flush_channel(en);
 }
 
 int engine_main(int channel_fd_)
 {
     struct engine en = { .lock_fd = -1 };
+    struct err e;
 
-    log_open("localhost", LOG_LEVEL_INFO);
     en.channel = channel_new(channel_fd_, CHANNEL_CHILD);
-    while (!en.done) {
-        struct pollfd pfd = { .fd = channel_fd(en.channel), .events = POLLIN };
-        struct err e;
-
-        if (poll(&pfd, 1, -1) < 0 && errno != EINTR)
-            end(&en, EX_OSERR);
-        e = listen_to_parent(&en);
-        if (err_failed(e)) {
-            char text[256];
-
-            if (e.kind != ERR_CLOSED)
-                log_error("engine", "parent: %s", err_text(e, text, sizeof text));
-            end(&en, EX_UNAVAILABLE);
-        }
+    en.loops = mem_zero(1, sizeof *en.loops);
+    en.loop_count = 1;
+    pthread_mutex_init(&en.reload_lock, NULL);
+    pthread_cond_init(&en.reload_told, NULL);
+    e = uvloop_new(0, &clock_system, &en.loops[0].loop);
+    if (!err_failed(e))
+        e = fd_watch_new(en.loops[0].loop, channel_fd(en.channel), channel_readable, &en, &en.channel_watch);
+    if (err_failed(e)) {
+        log_error("engine", "%s", e.what);
+        return EX_OSERR;
     }
-    close_listeners(&en);
-    settings_unref(en.settings);
-    if (en.lock_fd >= 0)
-        close(en.lock_fd);
+    uvloop_run(en.loops[0].loop);
+    tear_down(&en);
+    if (en.exit_code == EX_OK && !err_failed(channel_send(en.channel, CHANNEL_STOPPED, 0)))
+        engine_flush_channel(&en);
     channel_free(en.channel);
     return en.exit_code;
 }

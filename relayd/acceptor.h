@@ -1,0 +1,49 @@
+/* relayd/acceptor.h - SMTP clients on one loop: sessions from greeting to 250.
+ *
+ * An acceptor belongs to a loop; its configuration is shared by all loops and
+ * replaced as a whole by a reload, while sessions keep the one they began
+ * with.
+ */
+#ifndef RELAYD_ACCEPTOR_H
+#define RELAYD_ACCEPTOR_H
+
+#include "base/list.h"
+#include "delivery/policy.h"
+#include "net/stream.h"
+#include "queue/queue.h"
+#include "relayd/clients.h"
+#include "relayd/settings.h"
+#include "smtp/server.h"
+
+/* What sessions need of a configuration; immutable and counted. */
+struct acceptor_config {
+    atomic_uint refs;
+    const struct settings *settings;
+    struct delivery_policy *policy;       /* its routes may refuse at RCPT */
+    struct smtp_server_options strict;    /* of listeners as they should be */
+    struct smtp_server_options repairing; /* of listeners with repair_line_ends */
+};
+
+struct acceptor_config *acceptor_config_new(const struct settings *settings, struct delivery_policy *policy);
+void acceptor_config_unref(struct acceptor_config *c); /* NULL is fine; any thread */
+
+struct acceptor {
+    struct loop *loop;
+    struct queue *queue;
+    struct clients *clients;
+    struct acceptor_config *config;
+    struct list sessions;
+    unsigned session_count;
+    bool draining;
+};
+
+void acceptor_init(struct acceptor *a, struct loop *loop, struct queue *queue, struct clients *clients,
+                   struct acceptor_config *config);
+void acceptor_reload(struct acceptor *a, struct acceptor_config *config);
+/* A new connection on a listener of these settings. */
+void acceptor_accept(struct acceptor *a, const struct settings_listen *listen, struct stream *s);
+/* No new mail: sessions are told 421 as soon as they may be. */
+void acceptor_drain(struct acceptor *a);
+void acceptor_release(struct acceptor *a); /* closes what is left */
+
+#endif

@@ -1,0 +1,120 @@
+/* relayd/delivery_settings.c - directives into routes, limits and time-outs. */
+#include "relayd/delivery_settings.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+static struct route route_of(const struct settings_route *r)
+{
+    static const enum route_action actions[] = {
+        [SETTINGS_DIRECT] = ROUTE_DIRECT, [SETTINGS_VIA] = ROUTE_VIA,       [SETTINGS_HOLD] = ROUTE_HOLD,
+        [SETTINGS_DISCARD] = ROUTE_DISCARD, [SETTINGS_REJECT] = ROUTE_REJECT,
+    };
+
+    return (struct route){
+        .from = r->from,
+        .to = r->to,
+        .action = actions[r->action],
+        .smarthosts = r->smarthosts,
+        .smarthost_count = r->smarthost_count,
+        .text = r->reject_text,
+    };
+}
+
+static struct retry_policy retry_of(const struct settings_retry *r)
+{
+    return (struct retry_policy){
+        .first_ms = r->first_ms,
+        .factor_percent = r->factor_percent,
+        .max_ms = r->max_ms,
+        .doubt_ms = r->doubt_ms,
+        .expire_ms = r->expire_ms,
+        .warn_ms = r->warn_ms,
+    };
+}
+
+static struct smarthost smarthost_of(const struct settings_smarthost *sh)
+{
+    struct next_host *hosts = mem_zero(sh->host_count, sizeof *hosts);
+
+    for (size_t i = 0; i < sh->host_count; i++) {
+        hosts[i].name = sh->hosts[i].name;
+        hosts[i].literal = sh->hosts[i].literal;
+        hosts[i].addr = sh->hosts[i].addr;
+        hosts[i].port = sh->hosts[i].port;
+    }
+    return (struct smarthost){ .title = sh->title, .hosts = hosts, .host_count = sh->host_count };
+}
+
+static void release(struct delivery_policy *p)
+{
+    for (size_t i = 0; i < p->smarthost_count; i++)
+        free((void *)p->smarthosts[i].hosts);
+    free((void *)p->smarthosts);
+    free((void *)p->routes);
+    free((void *)p->retries);
+    free((void *)p->own);
+    settings_unref(p->owner);
+    free(p);
+}
+
+static void set_lists(struct delivery_policy *p, const struct settings *s)
+{
+    struct route *routes = mem_zero(s->route_count, sizeof *routes);
+    struct smarthost *smarthosts = mem_zero(s->smarthost_count, sizeof *smarthosts);
+    struct retry_rule *retries = mem_zero(s->retry_count, sizeof *retries);
+    struct net_addr *own = mem_zero(s->listen_count, sizeof *own);
+
+    for (size_t i = 0; i < s->route_count; i++)
+        routes[i] = route_of(&s->routes[i]);
+    for (size_t i = 0; i < s->smarthost_count; i++)
+        smarthosts[i] = smarthost_of(&s->smarthosts[i]);
+    for (size_t i = 0; i < s->retry_count; i++)
+        retries[i] = (struct retry_rule){ s->retries[i].pattern, retry_of(&s->retries[i].retry) };
+    for (size_t i = 0; i < s->listen_count; i++)
+        own[i] = s->listens[i].addr;
+    p->routes = routes;
+    p->route_count = s->route_count;
+    p->smarthosts = smarthosts;
+    p->smarthost_count = s->smarthost_count;
+    p->retries = retries;
+    p->retry_count = s->retry_count;
+    p->own = own;
+    p->own_count = s->listen_count;
+}
+
+struct delivery_policy *delivery_policy_new(const struct settings *s)
+{
+    struct delivery_policy *p = mem_new(struct delivery_policy);
+    const struct settings_delivery *d = &s->delivery;
+
+    atomic_init(&p->refs, 1);
+    p->release = release;
+    p->owner = (void *)settings_ref(s);
+    p->hostname = s->hostname;
+    p->fallback = route_of(&s->route_default);
+    set_lists(p, s);
+    p->port = d->port;
+    p->loopback_mx = d->loopback_mx;
+    p->ipv4 = d->ipv4;
+    p->ipv6 = d->ipv6;
+    p->sources = d->sources;
+    p->source_count = d->source_count;
+    p->connections = d->connections;
+    p->connections_per_site = d->connections_per_site;
+    p->messages_per_connection = d->messages_per_connection;
+    p->recipients_per_message = d->recipients_per_message;
+    p->connect_timeout_ms = d->connect_timeout_ms;
+    p->idle_timeout_ms = d->idle_timeout_ms;
+    p->client = (struct smtp_client_options){
+        .helo = d->helo,
+        .greeting_timeout_ms = d->greeting_timeout_ms,
+        .command_timeout_ms = d->command_timeout_ms,
+        .data_timeout_ms = d->data_timeout_ms,
+        .final_timeout_ms = d->final_timeout_ms,
+        .quit_timeout_ms = 5 * SECOND_MS,
+    };
+    p->retry = retry_of(&s->retry);
+    return p;
+}

@@ -1,0 +1,71 @@
+/* relayd/engine_internal.h - what the files of the engine share. */
+#ifndef RELAYD_ENGINE_INTERNAL_H
+#define RELAYD_ENGINE_INTERNAL_H
+
+#include "delivery/dispatch.h"
+#include "net/uvloop.h"
+#include "relayd/acceptor.h"
+#include "relayd/channel.h"
+#include "relayd/clients.h"
+#include "relayd/delivery_settings.h"
+#include "relayd/generation.h"
+#include "relayd/lock.h"
+
+#include <pthread.h>
+
+struct listening { /* one socket on one loop */
+    struct listener *listener;
+    struct acceptor *acceptor;
+    struct settings_listen listen;
+};
+
+struct engine_loop {
+    struct engine *engine;
+    struct loop *loop;
+    struct resolver *resolver;
+    struct acceptor acceptor;
+    struct listening **listening;
+    size_t listening_count;
+    pthread_t thread;
+    bool running;
+};
+
+struct engine {
+    struct channel *channel;
+    struct fd_watch *channel_watch;
+    const struct settings *settings;
+    struct acceptor_config *config;
+    struct clients *clients;
+    struct queue *queue;
+    struct dispatch *dispatch;
+    struct dns_cache *dns_cache;
+    struct engine_loop *loops;
+    unsigned loop_count;
+    struct loop **loop_list;
+    struct resolver **resolver_list;
+    int lock_fd;
+    bool up, stopping, dispatch_drained;
+    uint64_t drain_until_ms;
+    struct timer drain_timer;
+    int exit_code;
+
+    pthread_mutex_t reload_lock; /* a control request waits for the parent's word */
+    pthread_cond_t reload_told;
+    uint32_t reload_serial, reload_answered;
+    bool reload_ok;
+    struct buf reload_text;
+};
+
+/* Hands every loop the sockets and the configuration; old sockets close once
+ * the new ones are open. */
+MUST_CHECK struct err engine_listen(struct engine *en, struct channel_listener *listeners, size_t count);
+void engine_stop_listening(struct engine *en); /* and drains the sessions */
+void engine_close_listeners(struct engine_loop *el);
+
+/* History and the control socket. */
+MUST_CHECK struct err engine_services_start(struct engine *en);
+void engine_services_stop(struct engine *en);
+void engine_reload_outcome(struct engine *en, uint32_t serial, bool ok, struct slice text);
+void engine_flush_channel(struct engine *en);
+
+#endif
