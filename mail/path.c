@@ -6,6 +6,7 @@
 #include "mail/path.h"
 
 #include "mail/domain.h"
+#include "mail/text.h"
 
 /* What is left of the text, and where its canonical spelling goes. */
 struct parser {
@@ -32,25 +33,6 @@ static bool is_atext(char c)
     return ascii_is_alnum(c) || (c > ' ' && c < 0x7f && strchr("!#$%&'*+-/=?^_`{|}~", c) != NULL);
 }
 
-/* Length of the UTF-8 character at the front, 0 if there is none: no longer
- * form than needed, no surrogate, no control of U+0080 to U+009F. */
-static size_t utf8_len(struct slice s)
-{
-    const unsigned char *b = (const unsigned char *)s.ptr;
-    size_t len = b[0] < 0xc2 ? 0 : b[0] < 0xe0 ? 2 : b[0] < 0xf0 ? 3 : b[0] < 0xf5 ? 4 : 0;
-
-    if (len == 0 || s.len < len)
-        return 0;
-    for (size_t i = 1; i < len; i++)
-        if ((b[i] & 0xc0) != 0x80)
-            return 0;
-    if ((b[0] == 0xc2 && b[1] < 0xa0) || (b[0] == 0xe0 && b[1] < 0xa0) ||
-        (b[0] == 0xed && b[1] > 0x9f) || (b[0] == 0xf0 && b[1] < 0x90) ||
-        (b[0] == 0xf4 && b[1] > 0x8f))
-        return 0;
-    return len;
-}
-
 /* The local part under construction: as the address means it, without quotes. */
 struct local {
     char bytes[MAIL_LOCAL_MAX];
@@ -67,7 +49,7 @@ static void local_add(struct local *l, struct slice bytes)
 /* One character over 127 into the local part. */
 static enum mail_path_error take_utf8(struct parser *p, struct local *l)
 {
-    size_t len = utf8_len(p->rest);
+    size_t len = mail_utf8_len(p->rest);
 
     if ((p->flags & MAIL_PATH_UTF8_OK) == 0)
         return MAIL_PATH_NON_ASCII;
