@@ -200,7 +200,7 @@ static void add_id(struct buf *out, const char *id)
 
 static bool holds(struct slice text, struct slice what)
 {
-    return memmem(text.ptr, text.len, what.ptr, what.len) != NULL;
+    return text.len > 0 && memmem(text.ptr, text.len, what.ptr, what.len) != NULL;
 }
 
 /* A boundary that no part holds. */
