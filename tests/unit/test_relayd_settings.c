@@ -245,6 +245,51 @@ static void test_schedules(void **state)
     settings_unref(s);
 }
 
+/* From disk, with the environment of the process, as relayd -n does it. */
+static void test_load(void **state)
+{
+    struct scratch dir;
+    struct diagnostics d = { 0 };
+    struct settings *s;
+
+    scratch_open(&dir);
+    scratch_write(&dir, "good", "hostname a.b; state_dir state; limits { errors 5 }", 0600);
+    scratch_write(&dir, "bad", "hostname a b", 0600);
+
+    assert_int_equal(setenv("RELAYD_LIMITS_ERRORS", "7", 1), 0);
+    assert_ok(settings_load(scratch_path(&dir, "good"), &d, &s));
+    assert_int_equal(s->limits.errors, 7);
+    assert_int_equal(strncmp(s->state_dir, dir.path, strlen(dir.path)), 0);
+    settings_unref(s);
+    assert_true(settings_check(dir.file));
+    assert_int_equal(unsetenv("RELAYD_LIMITS_ERRORS"), 0);
+
+    assert_err(settings_load(scratch_path(&dir, "bad"), &d, &s), ERR_SYNTAX);
+    assert_null(s);
+    assert_int_equal(d.errors, 1);
+    assert_false(settings_check(dir.file));
+    assert_false(settings_check(scratch_path(&dir, "nowhere")));
+    diagnostics_release(&d);
+    scratch_close(&dir);
+}
+
+/* Without the directive it is the machine's name; one without a domain works,
+ * with a warning. */
+static void test_default_hostname(void **state)
+{
+    struct buf errors = { 0 };
+    struct settings *s = load("", &errors);
+
+    assert_non_null(s);
+    assert_true(s->hostname[0] != '\0');
+    if (strchr(s->hostname, '.') == NULL)
+        assert_non_null(strstr(buf_cstr(&errors), "warning: \"hostname\" is not set"));
+    else
+        assert_string_equal(buf_cstr(&errors), "");
+    settings_unref(s);
+    buf_release(&errors);
+}
+
 static void test_references(void **state)
 {
     struct settings *s = load_good("hostname a.b");
@@ -453,7 +498,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),   cmocka_unit_test(test_every_directive),
         cmocka_unit_test(test_listeners),  cmocka_unit_test(test_routes),
-        cmocka_unit_test(test_schedules),  cmocka_unit_test(test_references),
+        cmocka_unit_test(test_schedules),  cmocka_unit_test(test_load),
+        cmocka_unit_test(test_default_hostname),  cmocka_unit_test(test_references),
         cmocka_unit_test(test_errors),     cmocka_unit_test(test_warnings),
         cmocka_unit_test(test_too_many),
     };
