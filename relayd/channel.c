@@ -389,8 +389,7 @@ static bool decode_config(struct channel_message *m, int *fds, size_t fd_count)
     m->listeners = mem_zero(m->listener_count, sizeof *m->listeners);
     for (size_t i = 0; i < m->listener_count; i++) {
         m->listeners[i].fd = channel_take_fd(&fds[i + 1]);
-        memcpy(&m->listeners[i].directive, directives.ptr + i * sizeof(uint32_t),
-               sizeof(uint32_t));
+        memcpy(&m->listeners[i].directive, directives.ptr + i * sizeof(uint32_t), sizeof(uint32_t));
     }
     return true;
 }

@@ -19,9 +19,9 @@
 /* What a child may see of the environment. Settings and secrets given by
  * RELAYD_… travel in the configuration's bundle. */
 static const char *const kept_variables[] = {
-    "LANG",         "LC_ALL",          "PATH",         "TZ",           "SSL_CERT_DIR",
-    "SSL_CERT_FILE", "ASAN_OPTIONS",   "LSAN_OPTIONS", "TSAN_OPTIONS", "UBSAN_OPTIONS",
-    "GCOV_PREFIX",  "LLVM_PROFILE_FILE",
+    "LANG",         "LC_ALL",        "PATH",         "TZ",
+    "SSL_CERT_DIR", "SSL_CERT_FILE", "ASAN_OPTIONS", "LSAN_OPTIONS",
+    "TSAN_OPTIONS", "UBSAN_OPTIONS", "GCOV_PREFIX",  "LLVM_PROFILE_FILE",
 };
 
 static bool is_variable(const char *entry, const char *name)

@@ -181,8 +181,9 @@ static pid_t read_pid(int fd)
 
     if (n <= 0)
         return 0;
-    if (!slice_u64(slice_head(slice_make(text, (size_t)n), slice_find(slice_make(text, (size_t)n), '\n')),
-                   &pid) ||
+    if (!slice_u64(
+            slice_head(slice_make(text, (size_t)n), slice_find(slice_make(text, (size_t)n), '\n')),
+            &pid) ||
         pid > INT32_MAX)
         return 0;
     return (pid_t)pid;

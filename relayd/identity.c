@@ -25,7 +25,8 @@ struct err identity_find(const char *user, struct identity *out, struct buf *why
     if (pw == NULL) {
         buf_printf(why,
                    "there is no user \"%s\", as whom the engine is to run: make one (adduser "
-                   "--system --group %s), name another (users { engine NAME }), or start relayd without root",
+                   "--system --group %s), name another (users { engine NAME }), or start relayd "
+                   "without root",
                    user, user);
         return errno != 0 && errno != ENOENT ? err_sys(errno, "find user")
                                              : err_make(ERR_NOT_FOUND, "find user");

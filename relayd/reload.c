@@ -10,10 +10,10 @@
 
 #include <string.h>
 
-#define BIND_WAIT_MS   (5 * SECOND_MS)
-#define BIND_STEP_MS   100
-#define PATIENCE_MS    (30 * SECOND_MS)
-#define ASKERS_MAX     256 /* requests answered by one reload; an engine has no need of more */
+#define BIND_WAIT_MS (5 * SECOND_MS)
+#define BIND_STEP_MS 100
+#define PATIENCE_MS  (30 * SECOND_MS)
+#define ASKERS_MAX   256 /* requests answered by one reload; an engine has no need of more */
 
 static void add_asker(struct buf *askers, uint32_t serial)
 {
@@ -130,8 +130,8 @@ static void bound(struct tree *t)
 static void next_step(struct tree *t)
 {
     struct buf why = { 0 };
-    struct err e = sockets_open(&t->reload.next.sockets, t->reload.next.settings,
-                                &t->current.sockets, &why);
+    struct err e =
+        sockets_open(&t->reload.next.sockets, t->reload.next.settings, &t->current.sockets, &why);
 
     if (!err_failed(e)) {
         bound(t);

@@ -14,11 +14,11 @@
 #define BACKOFF_FIRST_MS (1 * SECOND_MS)
 #define BACKOFF_MAX_MS   (30 * SECOND_MS)
 #define LONG_LIFE_MS     (60 * SECOND_MS) /* the next death counts as the first */
-#define KILLED_LIFE_MS   (1 * SECOND_MS)  /* likewise for one killed by SIGKILL: not its own doing */
+#define KILLED_LIFE_MS   (1 * SECOND_MS) /* likewise for one killed by SIGKILL: not its own doing */
 
-#define DRAIN_MS   (25 * SECOND_MS)
-#define STOP_MS    (30 * SECOND_MS) /* from the order to stop to SIGKILL */
-#define LINGER_MS  (5 * SECOND_MS)  /* without a channel it has no business to live on */
+#define DRAIN_MS  (25 * SECOND_MS)
+#define STOP_MS   (30 * SECOND_MS) /* from the order to stop to SIGKILL */
+#define LINGER_MS (5 * SECOND_MS)  /* without a channel it has no business to live on */
 
 static void restart_fired(struct timer *timer)
 {
