@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #define BUF_MIN 64
+#define PRINT_MIN 64 /* room for a first try at formatting */
 
 char *buf_reserve(struct buf *b, size_t len)
 {
@@ -67,13 +68,17 @@ void buf_add_u64(struct buf *b, uint64_t n)
 
 void buf_vprintf(struct buf *b, const char *fmt, va_list ap)
 {
+    char *room = buf_reserve(b, PRINT_MIN);
+    size_t size = b->cap - b->end;
     va_list again;
     int n;
 
     va_copy(again, ap);
-    n = vsnprintf(buf_reserve(b, BUF_MIN), BUF_MIN, fmt, ap);
-    if (n >= BUF_MIN)
-        n = vsnprintf(buf_reserve(b, (size_t)n + 1), (size_t)n + 1, fmt, again);
+    n = vsnprintf(room, size, fmt, ap);
+    if (n > 0 && (size_t)n >= size) {
+        room = buf_reserve(b, (size_t)n + 1);
+        n = vsnprintf(room, (size_t)n + 1, fmt, again);
+    }
     va_end(again);
     if (n > 0)
         b->end += (size_t)n;

@@ -19,7 +19,7 @@ struct buf {
 
 static inline struct slice buf_bytes(const struct buf *b)
 {
-    return slice_make(b->ptr + b->start, b->end - b->start);
+    return slice_make(b->ptr != NULL ? b->ptr + b->start : NULL, b->end - b->start);
 }
 
 static inline size_t buf_len(const struct buf *b)

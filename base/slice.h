@@ -29,7 +29,7 @@ static inline struct slice slice_from(struct slice s, size_t at)
 {
     if (at > s.len)
         at = s.len;
-    return (struct slice){ s.ptr + at, s.len - at };
+    return (struct slice){ at != 0 ? s.ptr + at : s.ptr, s.len - at };
 }
 
 /* The first `len` bytes, or all if there are fewer. */

@@ -31,11 +31,10 @@ static void send_out(struct conn *c)
 
             *to = *from;
             *from = swap;
-            buf_clear(from);
         } else {
             buf_add(to, buf_bytes(from));
-            buf_clear(from);
         }
+        buf_clear(from);
         stream_flush(c->stream);
     }
     stream_deadline(c->stream, smtp_client_timeout_ms(c->client));
@@ -451,6 +450,8 @@ static void session_closed(void *ctx, struct err why)
         snprintf(text, sizeof text, "the connection was closed");
     else
         err_text((struct err){ why.kind, why.sys, NULL }, text, sizeof text);
+    if (stream_backlog(c->stream) > 0)
+        smtp_client_unsent(c->client); /* a final dot that never left leaves no doubt */
     stream_close(c->stream);
     c->stream = NULL;
     smtp_client_lost(c->client, text);

@@ -137,7 +137,7 @@ void client_fail(struct smtp_client *c, const struct smtp_outcome *o)
  * have reached the server, nobody knows whether it took the message. */
 static void fail_with(struct smtp_client *c, struct mail_status status, const char *text)
 {
-    bool doubt = c->wait == WAIT_END && buf_len(&c->out) == 0;
+    bool doubt = c->wait == WAIT_END && buf_len(&c->out) == 0 && !c->unsent;
     struct smtp_outcome o = {
         .verdict = doubt ? SMTP_IN_DOUBT : SMTP_DEFERRED,
         .stage = client_stage(c),
@@ -315,6 +315,11 @@ void smtp_client_quit(struct smtp_client *c)
 struct buf *smtp_client_out(struct smtp_client *c)
 {
     return &c->out;
+}
+
+void smtp_client_unsent(struct smtp_client *c)
+{
+    c->unsent = true;
 }
 
 uint64_t smtp_client_timeout_ms(const struct smtp_client *c)

@@ -101,6 +101,8 @@ void smtp_client_lost(struct smtp_client *c, const char *text);
 /* Send and buf_take it, as the connection accepts it: while the end of a
  * message is still in here, a lost connection can't leave it in doubt. */
 struct buf *smtp_client_out(struct smtp_client *c);
+/* Before smtp_client_lost(): some of what was taken from out never left. */
+void smtp_client_unsent(struct smtp_client *c);
 uint64_t smtp_client_timeout_ms(const struct smtp_client *c);  /* for the next input; 0 = none while idle */
 
 const struct smtp_client_offer *smtp_client_offer(const struct smtp_client *c);

@@ -45,6 +45,7 @@ struct smtp_client {
     bool feeding, turning;
     bool ready_due;      /* the handler is to hear that we are idle */
     bool quit_wanted;
+    bool unsent;         /* the end mark may still be on this side */
     bool unasked;        /* bytes came that answer nothing: the session ends with them */
 
     struct smtp_transaction t;
