@@ -68,15 +68,19 @@ void history_events_sort(struct history_events *l);
 /* False: the record can't be read; id and sequence are set all the same. */
 bool history_event_get(const struct history_events *l, size_t i, struct event *out);
 
+struct history_hit {
+    uint64_t id;
+    bool certain; /* seen in the queue; else by a hash: ask history_search_matches() of its events */
+};
+
 /* Which messages had to do with an address or a Message-ID: the newest
  * first, at most `limit` of them. Search the queue to its end, then the
- * history; sort; then read each message's events and ask
- * history_search_matches(), for the index knows hashes only. */
+ * history; sort; then read each message's events. */
 struct history_search {
     char *text;
     size_t text_len;
     size_t limit;
-    uint64_t *ids; /* after history_search_sort(): newest first, each once */
+    struct history_hit *hits; /* after history_search_sort(): newest first, each once */
     size_t count, cap;
     /* private */
     uint64_t hashes[2];

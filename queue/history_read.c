@@ -102,7 +102,7 @@ void history_search_init(struct history_search *s, struct slice text, size_t lim
 void history_search_release(struct history_search *s)
 {
     free(s->text);
-    free(s->ids);
+    free(s->hits);
     *s = (struct history_search){ 0 };
 }
 
@@ -123,16 +123,16 @@ bool history_search_matches(const struct history_search *s, const struct event *
 static bool found(struct history_search *s, uint64_t id)
 {
     for (size_t i = 0; i < s->count; i++)
-        if (s->ids[i] == id)
+        if (s->hits[i].id == id)
             return true;
     if (s->quota == 0)
         return false;
     s->quota--;
     if (s->count == s->cap) {
         s->cap = s->cap != 0 ? s->cap * 2 : 16;
-        s->ids = mem_grow(s->ids, s->cap, sizeof *s->ids);
+        s->hits = mem_grow(s->hits, s->cap, sizeof *s->hits);
     }
-    s->ids[s->count++] = id;
+    s->hits[s->count++] = (struct history_hit){ id, s->phase != PHASE_INDEX };
     return true;
 }
 
@@ -257,16 +257,16 @@ struct err history_search_history(struct history_search *s, struct store_txn *t,
 
 static int newest_first(const void *a_, const void *b_)
 {
-    uint64_t a = *(const uint64_t *)a_, b = *(const uint64_t *)b_;
+    const struct history_hit *a = a_, *b = b_;
 
-    return a > b ? -1 : a < b;
+    return a->id > b->id ? -1 : a->id < b->id;
 }
 
 void history_search_sort(struct history_search *s)
 {
     if (s->count == 0)
         return;
-    qsort(s->ids, s->count, sizeof *s->ids, newest_first);
+    qsort(s->hits, s->count, sizeof *s->hits, newest_first);
     if (s->count > s->limit)
         s->count = s->limit;
 }

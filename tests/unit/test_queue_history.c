@@ -136,7 +136,7 @@ static const char *search(struct fix *x, const char *what, size_t limit, const u
         char one[16] = "? ";
 
         for (size_t k = 0; k < count; k++)
-            if (known[k] == s.ids[i])
+            if (known[k] == s.hits[i].id)
                 snprintf(one, sizeof one, "%zu ", k);
         strcat(text, one);
     }
