@@ -6,12 +6,15 @@
 #include "mail/body.h"
 
 enum {
-    AT_START, /* of a line */
+    AT_START, /* of a line that a true CR LF began */
+    AT_MENDED, /* of a line behind a repaired end: no end mark begins here */
     IN_LINE,
     AFTER_CR,    /* a CR was given out, its LF has not come yet */
     REPAIRED_CR, /* CR LF was given out for a CR; a LF now is its other half */
     AT_DOT,      /* a dot at the start of a line, held back */
     AT_DOT_CR,   /* dot and CR, held back */
+    MENDED_DOT,  /* the same two behind a repaired end */
+    MENDED_DOT_CR,
 };
 
 struct feed {
@@ -131,47 +134,63 @@ static void step_repair(struct feed *f)
         give_run(f, lf);
         give(f, "\r", 1);
         f->at = lf + 1;
+        r->state = AT_MENDED;
     } else if (cr + 1 == lf && lf < f->end) {
         f->at = lf + 1;
     } else {
         give_run(f, cr + 1);
         give(f, "\n", 1);
-        if (f->at == f->end)
-            r->state = REPAIRED_CR;
+        r->state = f->at == f->end ? REPAIRED_CR : AT_MENDED;
     }
 }
 
-/* After a dot that began a line. True: this was the end mark. */
-static bool step_dot(struct feed *f)
+/* A line of one dot that is no end mark, for an end of it was repaired. */
+static void give_dot_line(struct feed *f, unsigned next_state)
+{
+    give(f, ".\r\n", 3);
+    f->run = f->at;
+    f->r->line_bytes = 0;
+    f->r->state = next_state;
+}
+
+/* After a dot that began a line: an end mark may follow, even in repair only
+ * by true CR LF on both sides. */
+static void step_dot(struct feed *f)
 {
     struct mail_data_reader *r = f->r;
+    bool mended = r->state == MENDED_DOT;
 
     if (*f->at == '\r') {
         f->run = ++f->at;
-        r->state = AT_DOT_CR;
+        r->state = mended ? MENDED_DOT_CR : AT_DOT_CR;
     } else if (*f->at == '\n' && r->repair_line_ends) {
         f->at++;
-        return true;
+        give_dot_line(f, AT_MENDED);
     } else {
         r->state = IN_LINE; /* the dot was stuffing; it is dropped */
     }
-    return false;
 }
 
+/* After dot and CR. True: this was the end mark. */
 static bool step_dot_cr(struct feed *f)
 {
     struct mail_data_reader *r = f->r;
+    bool mended = r->state == MENDED_DOT_CR;
 
-    if (*f->at == '\n')
+    if (*f->at == '\n') {
         f->at++;
-    else if (!r->repair_line_ends) {
+        if (!mended)
+            return true;
+        give_dot_line(f, AT_START);
+    } else if (r->repair_line_ends) {
+        give_dot_line(f, AT_MENDED);
+    } else {
         r->faults |= MAIL_FAULT_BARE_CR;
         give(f, "\r", 1);
         r->line_bytes = 1;
         r->state = IN_LINE;
-        return false;
     }
-    return true;
+    return false;
 }
 
 /* The byte after a CR that was the last of its piece. */
@@ -198,13 +217,14 @@ bool mail_data_feed(struct mail_data_reader *r, struct slice in, size_t *used, m
     while (!ended && f.at < f.end) {
         switch (r->state) {
         case AT_START:
+        case AT_MENDED:
             if (*f.at == '.' && !r->chunked) {
                 give_run(&f, f.at);
                 f.run = ++f.at;
-                r->state = AT_DOT;
+                r->state = r->state == AT_START ? AT_DOT : MENDED_DOT;
                 break;
             }
-            /* fall through */
+            __attribute__((fallthrough));
         case IN_LINE:
             if (r->repair_line_ends)
                 step_repair(&f);
@@ -215,12 +235,13 @@ bool mail_data_feed(struct mail_data_reader *r, struct slice in, size_t *used, m
             step_after_cr(&f);
             break;
         case REPAIRED_CR:
-            r->state = AT_START;
+            r->state = *f.at == '\n' ? AT_START : AT_MENDED;
             if (*f.at == '\n')
                 f.run = ++f.at;
             break;
         case AT_DOT:
-            ended = step_dot(&f);
+        case MENDED_DOT:
+            step_dot(&f);
             break;
         default:
             ended = step_dot_cr(&f);

@@ -16,10 +16,9 @@ enum {
 
 /* Reads DATA content (RFC 5321 section 4.5.2). Only CR LF . CR LF ends it; a
  * message of no lines (".CRLF" first) is empty. Zero-initialise, then set
- * repair_line_ends for clients that may send bare LF: then every bare LF or
- * CR becomes CR LF before it counts as a line's end, and so LF . LF ends the
- * message as well; what was repaired is not noted as a fault. There an end
- * mark with a lone CR is known only by the byte behind it, which is left. */
+ * repair_line_ends for clients that may send bare LF or CR: each becomes CR LF
+ * and is not noted as a fault. The end mark stays true CR LF . CR LF even so: a
+ * line of one dot with a repaired end before or behind it is content. */
 struct mail_data_reader {
     bool repair_line_ends;
     bool chunked;         /* BDAT: no dots, no end mark; only checks (and repairs) line ends */

@@ -60,6 +60,7 @@ static struct result reference(struct slice in, bool repair, bool chunked)
     struct result res = { 0 };
     size_t line = 0, i = 0;
     bool start = true;
+    bool mended = false; /* the line's beginning was a repaired line end */
 
     while (i < in.len) {
         struct slice rest = slice_from(in, i);
@@ -68,22 +69,23 @@ static struct result reference(struct slice in, bool repair, bool chunked)
 
         if (start && rest.ptr[0] == '.' && !chunked) {
             struct slice dot = slice_from(rest, 1);
-            size_t mark = 0;
+            bool mark = dot.len >= 2 && memcmp(dot.ptr, "\r\n", 2) == 0;
 
-            if (dot.len >= 2 && memcmp(dot.ptr, "\r\n", 2) == 0)
-                mark = 3;
-            else if (repair && dot.len >= 1 && dot.ptr[0] == '\n')
-                mark = 2;
-            else if (repair && dot.len >= 2 && dot.ptr[0] == '\r')
-                mark = 2;
-            if (mark > 0) {
-                res.used = i + mark;
+            if (mark && !mended) {
+                res.used = i + 3;
                 res.ended = true;
                 break;
             }
             if (dot.len == 0 || (dot.len == 1 && dot.ptr[0] == '\r')) {
                 res.used = in.len; /* undecided */
                 break;
+            }
+            if (repair && (dot.ptr[0] == '\r' || dot.ptr[0] == '\n')) {
+                buf_add(&res.out, SLICE(".\r\n"));
+                i += mark ? 3 : 2;
+                mended = !mark;
+                res.used = i;
+                continue;
             }
             i++;
             start = false;
@@ -94,10 +96,12 @@ static struct result reference(struct slice in, bool repair, bool chunked)
             buf_add(&res.out, SLICE("\r\n"));
             i += 2;
             start = true;
+            mended = false;
         } else if (repair && (rest.ptr[0] == '\r' || rest.ptr[0] == '\n')) {
             buf_add(&res.out, SLICE("\r\n"));
             i++;
             start = true;
+            mended = true;
         } else {
             if (rest.ptr[0] == '\n')
                 res.faults |= MAIL_FAULT_BARE_LF;
@@ -196,20 +200,24 @@ static const struct row strict_rows[] = {
 
 static const struct row repair_rows[] = {
     { ".\r\n", "", 0, 0 },
-    { ".\n", "", 0, 0 },
-    { ".\rx", "", 1, 0 },
-    { ".\r\r\n", "", 2, 0 },
-    { "a\n.\n", "a\r\n", 0, 0 },
-    { "a\n.\nQUIT\n", "a\r\n", 5, 0 },
-    { "a\r\n.\n", "a\r\n", 0, 0 },
-    { "a\n.\r\n", "a\r\n", 0, 0 },
-    { "a\r.\r\n", "a\r\n", 0, 0 },
-    { "a\r.\rb", "a\r\n", 1, 0 },
-    { "a\r\r\n.\n", "a\r\n\r\n", 0, 0 },
-    { "a\n\r.\n", "a\r\n\r\n", 0, 0 },
-    { "a\n\n\nb\n.\n", "a\r\n\r\n\r\nb\r\n", 0, 0 },
-    { "a\n..\n.\n", "a\r\n.\r\n", 0, 0 },
-    { "a\n.b\n.\n", "a\r\nb\r\n", 0, 0 },
+    { "a\nb\rc\r\n.\r\nQUIT", "a\r\nb\r\nc\r\n", 4, 0 },
+    /* only true CR LF on both sides of the dot ends the message */
+    { ".\n", ".\r\n", -1, 0 },
+    { ".\rx", ".\r\nx", -1, 0 },
+    { ".\r\r\n", ".\r\n\r\n", -1, 0 },
+    { "a\n.\n", "a\r\n.\r\n", -1, 0 },
+    { "a\r\n.\n", "a\r\n.\r\n", -1, 0 },
+    { "a\n.\r\n", "a\r\n.\r\n", -1, 0 },
+    { "a\r.\r\n", "a\r\n.\r\n", -1, 0 },
+    { "a\r.\rb", "a\r\n.\r\nb", -1, 0 },
+    { "a\n.\r\n.\r\nQUIT", "a\r\n.\r\n", 4, 0 },
+    { "a\r\n.\n.\r\n.\r\nQUIT", "a\r\n.\r\n.\r\n", 4, 0 },
+    { "a\r\r\n.\n", "a\r\n\r\n.\r\n", -1, 0 },
+    { "a\r\r\n.\r\n", "a\r\n\r\n", 0, 0 },
+    { "a\n\r.\n", "a\r\n\r\n.\r\n", -1, 0 },
+    { "a\n\n\nb\r\n.\r\n", "a\r\n\r\n\r\nb\r\n", 0, 0 },
+    { "a\n..\n", "a\r\n.\r\n", -1, 0 },
+    { "a\n.b\n", "a\r\nb\r\n", -1, 0 },
     { "\r", "\r\n", -1, 0 },
     { "a\r", "a\r\n", -1, 0 },
     { "a\n.", "a\r\n", -1, 0 },
