@@ -188,6 +188,8 @@ void dest_sweep_fire(struct timer *t)
         loop_arm(d->opt.home, &d->dest_sweep, DEST_SWEEP_MS);
 }
 
+/* "GENERATION WAY": a reload that changes the routes makes new destinations;
+ * sites, known by the way alone, go on. */
 static void key_of_route(struct dispatch *d, const struct route *r, struct slice recipient, struct buf *key)
 {
     struct slice domain = mail_address_domain(recipient);
@@ -249,7 +251,7 @@ struct dest *dest_for(struct dispatch *d, const struct route *r, struct slice re
             break;
         case ROUTE_VIA:
             dest = dest_new(d, text, DEST_VIA);
-            dest_set_site(dest, site_for_smarthosts(d, r, text), TIMERS_NEVER);
+            dest_set_site(dest, site_for_smarthosts(d, r, strchr(text, ' ') + 1), TIMERS_NEVER);
             break;
         case ROUTE_HOLD:
             dest = dest_new(d, text, DEST_HOLD);

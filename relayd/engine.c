@@ -211,6 +211,7 @@ static struct err reload(struct engine *en, struct channel_message *m)
         acceptor_config_unref(old);
         log_open(settings->hostname, settings->log_level);
         dispatch_reload(en->dispatch, en->config->policy);
+        engine_services_reload(en);
         e = engine_listen(en, m->listeners, m->listener_count);
         if (err_failed(e))
             e = channel_send_text(en->channel, CHANNEL_RELOAD_FAILED, m->serial,
@@ -255,6 +256,7 @@ static void stop(struct engine *en, uint64_t drain_ms)
     en->stopping = true;
     log_info("engine", "stopping: no new mail, deliveries under way may finish");
     en->drain_until_ms = en->loops[0].loop->now_ms + (drain_ms > DRAIN_MARGIN_MS ? drain_ms - DRAIN_MARGIN_MS : 0);
+    engine_services_stop(en);
     engine_stop_listening(en);
     dispatch_drain(en->dispatch, dispatch_is_drained, en);
     en->drain_timer.fire = drain_check;
@@ -280,6 +282,7 @@ static void tear_down(struct engine *en)
         engine_close_listeners(&en->loops[i]);
         acceptor_release(&en->loops[i].acceptor);
     }
+    engine_services_free(en);
     dispatch_free(en->dispatch);
     fd_watch_free(en->channel_watch);
     for (unsigned i = 0; i < en->loop_count; i++) {

@@ -39,6 +39,8 @@ struct engine {
     struct queue *queue;
     struct dispatch *dispatch;
     struct dns_cache *dns_cache;
+    struct history *history;
+    struct control *control;
     struct engine_loop *loops;
     unsigned loop_count;
     struct loop **loop_list;
@@ -53,6 +55,7 @@ struct engine {
     pthread_cond_t reload_told;
     uint32_t reload_serial, reload_answered;
     bool reload_ok;
+    bool reload_ended; /* the engine stops: nobody will answer */
     struct buf reload_text;
 };
 
@@ -64,7 +67,9 @@ void engine_close_listeners(struct engine_loop *el);
 
 /* History and the control socket. */
 MUST_CHECK struct err engine_services_start(struct engine *en);
-void engine_services_stop(struct engine *en);
+void engine_services_reload(struct engine *en);
+void engine_services_stop(struct engine *en); /* nothing more begins */
+void engine_services_free(struct engine *en); /* after the loops' last turn */
 void engine_reload_outcome(struct engine *en, uint32_t serial, bool ok, struct slice text);
 void engine_flush_channel(struct engine *en);
 
