@@ -27,6 +27,7 @@ static struct err open_store(struct queue *q, const char *name, const char *cons
         .path = path,
         .tables = tables,
         .table_count = count,
+        .map_bytes = q->opt.map_bytes,
         .ahead_bytes = q->opt.read_only ? 0 : q->opt.space_ahead,
         .reserve_bytes = q->opt.space_reserve,
         .readers = q->opt.stepped || q->opt.read_only ? 0 : READER_THREADS,

@@ -31,6 +31,7 @@ struct queue_options {
     uint64_t history_bytes_max;
     uint64_t space_reserve;      /* free disk below which new mail is refused */
     uint64_t space_ahead;
+    uint64_t map_bytes;          /* address space of each environment; 0 = by the size of the disk */
     bool read_only;              /* tools while the engine is down */
     bool stepped;                /* simulator: queue_step() */
     /* A message became durable. On the loop of its draft; m is lent. */

@@ -50,6 +50,7 @@ static struct err open_queue(struct engine *en)
         .history_bytes_max = st->history_size,
         .space_reserve = st->storage.reserve,
         .space_ahead = st->storage.ahead,
+        .map_bytes = st->storage.map_size,
         .arrived = message_arrived,
         .ctx = en,
     };
