@@ -190,8 +190,10 @@ static void job_done(struct job *j)
     s->busy_count--;
     if (j->connected_ms != 0)
         sc->proven = true;
-    if (!j->conn_usable)
+    if (!j->conn_usable) {
         sc->proven = false;
+        sc->spent = true; /* else jobs would go to and fro until its QUIT is answered */
+    }
     if (j->site_failed) {
         if (dispatch_site_full(d, s))
             j->unattempted = true;

@@ -103,7 +103,7 @@ struct site_conn *site_idle_conn(struct site *s)
     list_foreach (it, &s->conns) {
         struct site_conn *sc = container_of(it, struct site_conn, link);
 
-        if (!sc->busy && !sc->gone)
+        if (!sc->busy && !sc->gone && !sc->spent)
             return sc;
     }
     return NULL;

@@ -36,6 +36,7 @@ struct site_conn {
     struct conn *conn;
     bool busy;             /* a job is out, or being loaded for it */
     bool gone;
+    bool spent;            /* it takes no further job and will be gone soon */
     bool proven;           /* it has carried mail */
     bool conn_unused;      /* no job was given to it yet */
 };
