@@ -248,6 +248,7 @@ static void judge_group(struct attempt *a, struct group *g, uint32_t *at)
     struct dispatch *d = a->dispatch;
     const uint32_t *numbers = group_numbers(g);
     uint64_t now_wall = clock_wall_ms(d->opt.home->clock);
+    size_t first = a->change_count;
     struct keep waiting = { .numbers = mem_alloc(g->count * sizeof *waiting.numbers) };
     struct keep doubt = { .numbers = mem_alloc(g->count * sizeof *doubt.numbers) };
 
@@ -283,7 +284,7 @@ static void judge_group(struct attempt *a, struct group *g, uint32_t *at)
         }
     }
     /* One time for all that share a group, in memory and in the store. */
-    for (size_t i = 0; i < a->change_count; i++) {
+    for (size_t i = first; i < a->change_count; i++) {
         struct queue_change *c = &a->changes[i];
 
         if (!c->final && is_an_attempt(a))
