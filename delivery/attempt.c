@@ -198,7 +198,7 @@ static void job_done(struct job *j)
         if (dispatch_site_full(d, s))
             j->unattempted = true;
         else
-            dispatch_site_down(d, s, first_text(j));
+            dispatch_site_down(d, s, first_text(j), j->names_failed ? NAMES_WAIT_MS : TIMERS_NEVER);
     } else if (j->connected_ms != 0 && !j->unattempted) {
         dispatch_site_up(d, s);
     }

@@ -150,6 +150,7 @@ void conn_unreachable(struct conn *c)
         }
     } else {
         c->job->site_failed = o.verdict == SMTP_DEFERRED;
+        c->job->names_failed = !c->met_server;
     }
     set_all(c->job, &o);
     snprintf(c->job->relay, sizeof c->job->relay, "%s", o.code != 0 ? c->host_name : "none");

@@ -34,6 +34,7 @@ struct job {
     struct job_outcome *outcomes;        /* one per recipient, filled in by the connection */
     bool unattempted;    /* a reused connection was found dead: try again at once */
     bool site_failed;    /* no host of the site could be spoken to */
+    bool names_failed;   /* for no address could be found: the name servers, not the site */
     bool conn_usable;    /* the connection waits for the next job */
     char relay[320];     /* "host[addr]:port" or "none" */
     uint64_t given_ms;   /* monotonic */

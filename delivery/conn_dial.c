@@ -216,6 +216,7 @@ static void dial_address(struct conn *c)
 
         d->conn = c;
         d->addr = *to;
+        c->met_server = true;
         e = stream_connect(c->opt.loop, to, source_for(c->opt.policy, to), &dial_events, d, &d->stream);
         if (err_failed(e)) {
             d->stream = NULL;

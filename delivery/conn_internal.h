@@ -40,6 +40,7 @@ struct conn {
     unsigned dial_count, dials_open;
     struct timer race_timer;
     /* why it failed so far: the best reason is told in the end */
+    bool met_server;          /* an address was dialled */
     bool saw_loop, saw_temporary, saw_no_address;
     struct smtp_outcome last; /* text in last_text */
     struct buf last_text;

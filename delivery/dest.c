@@ -298,8 +298,7 @@ static void dns_failed(struct dest *dest, const char *detail)
     dest->last_error = mem_str(text);
     dest->failures++;
     wait = retry_wait_ms(&d->policy->retry, dest->failures, &d->opt.home->rng);
-    /* Looking again is cheap and mail waits: at most ten minutes. */
-    loop_arm(d->opt.home, &dest->retry, wait < 10 * MINUTE_MS ? wait : 10 * MINUTE_MS);
+    loop_arm(d->opt.home, &dest->retry, wait < NAMES_WAIT_MS ? wait : NAMES_WAIT_MS);
     if (g != NULL)
         attempt_local(d, ATTEMPT_DNS, 0, NULL, g, text);
 }

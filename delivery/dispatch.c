@@ -300,7 +300,7 @@ static void health_fire(struct timer *t)
         dispatch_pump(d, s);
 }
 
-void dispatch_site_down(struct dispatch *d, struct site *s, const char *why)
+void dispatch_site_down(struct dispatch *d, struct site *s, const char *why, uint64_t longest_ms)
 {
     uint64_t wait;
 
@@ -311,6 +311,8 @@ void dispatch_site_down(struct dispatch *d, struct site *s, const char *why)
         return; /* attempts that were under way when it went down */
     s->failures++;
     wait = retry_wait_ms(&d->policy->retry, s->failures, &d->opt.home->rng);
+    if (wait > longest_ms)
+        wait = longest_ms;
     s->down_until_ms = d->opt.home->now_ms + wait;
     if (s->failures == 1)
         log_warning("qmgr", "site %s is down: %s; next try in %llu s", s->key, why,

@@ -5,6 +5,9 @@
 #include "delivery/dispatch.h"
 #include "delivery/site.h"
 
+/* Looking names up again is cheap and mail waits. */
+#define NAMES_WAIT_MS (10 * MINUTE_MS)
+
 enum dest_kind { DEST_DIRECT, DEST_VIA, DEST_HOLD, DEST_VERDICT };
 
 /* Where a route sends a recipient: a domain, smart hosts, nowhere. */
@@ -98,7 +101,8 @@ void dispatch_set_dest(struct dispatch *d, struct group *g, struct dest *dest);
 bool dispatch_may_run(struct dispatch *d);                     /* not draining, storage sound */
 void dispatch_check_drained(struct dispatch *d);
 void dispatch_conn_free_if_gone(struct dispatch *d, struct site_conn *sc);
-void dispatch_site_down(struct dispatch *d, struct site *s, const char *why);
+/* For at most longest_ms. */
+void dispatch_site_down(struct dispatch *d, struct site *s, const char *why, uint64_t longest_ms);
 void dispatch_site_up(struct dispatch *d, struct site *s);
 bool dispatch_site_full(struct dispatch *d, struct site *s);
 void dispatch_schedule_message(struct dispatch *d, struct message *m);
