@@ -375,10 +375,16 @@ static void client_transaction_done(void *ctx)
 }
 
 /* A connection that carried mail before may have been closed by the other
- * side while it was idle: that is no attempt. */
+ * side while it was idle: that is no attempt. Silence until the time is up is
+ * one, and so is a transaction in which anything was answered. */
 static bool found_dead(const struct conn *c, const struct smtp_outcome *o)
 {
-    return c->jobs_done > 0 && o->code == 0 && o->stage <= SMTP_STAGE_RCPT;
+    if (c->jobs_done == 0 || c->timed_out || o->code != 0 || o->stage > SMTP_STAGE_RCPT)
+        return false;
+    for (uint32_t i = 0; i < c->job->count; i++)
+        if (c->job->outcomes[i].known && c->job->outcomes[i].code != 0)
+            return false;
+    return true;
 }
 
 static void client_failed(void *ctx, const struct smtp_outcome *o)
@@ -447,6 +453,7 @@ static void session_closed(void *ctx, struct err why)
     struct conn *c = ctx;
     char text[128];
 
+    c->timed_out = why.kind == ERR_TIMEOUT;
     if (why.kind == ERR_CLOSED)
         snprintf(text, sizeof text, "the connection was closed");
     else

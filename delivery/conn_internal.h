@@ -26,6 +26,7 @@ struct conn {
     enum conn_state state;
     struct job *job;
     unsigned jobs_done;
+    bool timed_out;   /* the session ended by its deadline */
 
     /* dialling: conn_dial.c */
     struct next_host *order; /* the site's hosts, equal preferences shuffled */
