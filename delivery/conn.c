@@ -57,10 +57,20 @@ static void gone_run(struct post *p)
     c->opt.gone(c, c->opt.ctx);
 }
 
-static void tell_gone(struct conn *c)
+static void leave_run(struct post *p)
 {
+    struct conn *c = container_of(p, struct conn, gone_post);
+
     c->gone_post.run = gone_run;
     loop_post(c->opt.home, &c->gone_post);
+}
+
+/* By way of our own loop: home frees the connection when it hears of it, and
+ * here its engine or stream may still be on the stack. */
+static void tell_gone(struct conn *c)
+{
+    c->gone_post.run = leave_run;
+    loop_post(c->opt.loop, &c->gone_post);
 }
 
 /* Nothing of this connection runs on its loop after this, but jobs that were
