@@ -195,6 +195,15 @@ void queue_close(struct queue *q)
     free(q);
 }
 
+void queue_abandon(struct queue *q)
+{
+    blobs_close(q->blobs);
+    store_abandon(q->store);
+    store_abandon(q->history);
+    free(q->state_dir);
+    free(q);
+}
+
 enum store_space queue_space(struct queue *q)
 {
     return store_space(q->store);

@@ -44,6 +44,7 @@ MUST_CHECK struct err queue_open(const struct queue_options *opt, struct queue *
  * asked any more, but the completions may still run. */
 void queue_finish(struct queue *q);
 void queue_close(struct queue *q); /* finishes, and frees; NULL is fine */
+void queue_abandon(struct queue *q); /* stepped: the process dies here, and what waits with it */
 /* The store's health: OK, LOW (refuse new mail), BROKEN (start no delivery). Any thread. */
 enum store_space queue_space(struct queue *q);
 size_t queue_step(struct queue *q, size_t max_jobs); /* stepped: one batch of each environment */
