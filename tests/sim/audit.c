@@ -1,0 +1,280 @@
+/* tests/sim/audit.c - reads the store and the schedule and compares them with
+ * the ledger: nobody is forgotten, nobody is there twice, everybody waits as
+ * long as the policy says.
+ */
+#include "tests/sim/sim.h"
+
+#include "delivery/dispatch_internal.h"
+
+struct walk {
+    struct sim *sim;
+    bool recovery;
+    uint64_t rows;
+};
+
+/* Its change is on its way to the store. */
+static bool under_way(const struct dispatch *d, uint64_t id)
+{
+    list_foreach (it, &((struct dispatch *)d)->attempts)
+        if (container_of(it, struct attempt, link)->id == id)
+            return true;
+    list_foreach (it, &((struct dispatch *)d)->local)
+        if (container_of(it, struct attempt, link)->id == id)
+            return true;
+    return false;
+}
+
+/* What the engine wrote about the next attempt fits its policy. */
+static void check_times(struct sim *sim, struct rcpt *r, const struct recipient *row)
+{
+    const struct retry_policy *p = &sim->retry;
+    uint64_t wait = row->next_wall_ms - row->last_wall_ms;
+    uint64_t base = p->first_ms;
+
+    if (row->attempts == r->attempts || row->attempts == 0 || row->last_wall_ms == 0 || r->ordered)
+        return;
+    for (unsigned i = 1; i < row->attempts && base < p->max_ms; i++)
+        base = base * p->factor_percent / 100;
+    if (base > p->max_ms)
+        base = p->max_ms;
+    if (wait + 2 < base - base / 4)
+        broken(sim, "%s: after attempt %u it waits only %llu ms", r->address, row->attempts,
+               (unsigned long long)wait);
+    if (wait > base + base / 4 + 2 && wait > p->doubt_ms + p->doubt_ms / 4 + 2)
+        broken(sim, "%s: after attempt %u it waits %llu ms", r->address, row->attempts, (unsigned long long)wait);
+}
+
+/* Nothing keeps it, and still it lies there. */
+static void check_overdue(struct sim *sim, struct rcpt *r, const struct recipient *row)
+{
+    uint64_t due = row->next_wall_ms > WALL_BASE_MS ? row->next_wall_ms - WALL_BASE_MS : 0;
+    uint64_t well = domain_well_since(sim, r->domain);
+    uint64_t bound = r->domain->kind == DOMAIN_STEADY ? 30 * MINUTE_MS : sim->retry.max_ms * 5 / 4 + HOUR_MS;
+
+    if (row->state == RECIPIENT_HELD || well == UINT64_MAX || r->domain->kind == DOMAIN_DEAD)
+        return;
+    if (due < well)
+        due = well;
+    if (due < sim->started_ms)
+        due = sim->started_ms;
+    if (sim->now_ms > due + bound)
+        broken(sim, "%s is %llu s overdue though its servers are well", r->address,
+               (unsigned long long)(sim->now_ms - due) / 1000);
+}
+
+static void visit_known(struct walk *w, struct rcpt *r, uint64_t id, const struct recipient *row)
+{
+    struct sim *sim = w->sim;
+    struct msg *m = r->msg;
+
+    if (m->id == 0 && w->recovery) { /* committed, but nobody had the time to say so */
+        m->id = id;
+        m->committed = true;
+        m->committed_ms = sim->now_ms;
+        m->received_wall_ms = queue_id_wall_ms(id);
+    }
+    if (m->id != id)
+        broken(sim, "%s is stored under %llx, its message under %llx", r->address, (unsigned long long)id,
+               (unsigned long long)m->id);
+    if (r->gone)
+        broken(sim, "%s is stored again after its end", r->address);
+    if (w->recovery) {
+        r->confirmed = false; /* the engine can't know */
+        r->not_before_ms = row->next_wall_ms > WALL_BASE_MS ? row->next_wall_ms - WALL_BASE_MS : 0;
+    }
+    r->held = row->state == RECIPIENT_HELD;
+    r->stored = true;
+    check_times(sim, r, row);
+    r->attempts = row->attempts;
+    r->stored_next_wall = row->next_wall_ms;
+    check_overdue(sim, r, row);
+}
+
+static void visit(void *ctx, uint64_t id, const struct recipient *row)
+{
+    struct walk *w = ctx;
+    struct sim *sim = w->sim;
+    struct dispatch *d = sim->life->dispatch;
+    struct rcpt *r = ledger_find(sim, row->address);
+
+    w->rows++;
+    if (r != NULL)
+        visit_known(w, r, id, row);
+    else if (row->reverse_path.len != 0)
+        broken(sim, "<%.*s> is stored, to whom nobody wrote", (int)row->address.len, row->address.ptr);
+    if (!dispatch_knows(d, id, row->n) && !under_way(d, id))
+        broken(sim, "%.*s is stored but not scheduled", (int)row->address.len, row->address.ptr);
+}
+
+static void walk_store(struct sim *sim, struct walk *w)
+{
+    struct store_txn *t = NULL;
+    struct store_cursor *c = NULL;
+    struct slice key, value;
+    struct err e = store_snapshot(queue_store(sim->life->queue), &t);
+
+    if (!err_failed(e))
+        e = store_cursor_open(t, TABLE_RECIPIENT, &c);
+    if (!err_failed(e))
+        e = store_cursor_seek(c, SLICE_EMPTY, &key, &value);
+    while (!err_failed(e)) {
+        struct recipient row = { .n = codec_key_read_u32(key, 8) };
+
+        if (err_failed(record_recipient_get(value, &row)))
+            broken(sim, "a recipient's record can't be read");
+        visit(w, codec_key_read_u64(key, 0), &row);
+        e = store_cursor_next(c, &key, &value);
+    }
+    if (e.kind != ERR_NOT_FOUND)
+        broken(sim, "the store can't be read: %s", e.what);
+    store_cursor_close(c);
+    store_snapshot_end(t);
+}
+
+/* It is no longer stored: for a good reason? */
+static void check_gone(struct sim *sim, struct rcpt *r)
+{
+    const struct domain *d = r->domain;
+    bool expired = wall_ms(sim) + 2 >= r->msg->received_wall_ms + sim->retry.expire_ms;
+    bool nowhere = d->permanent_until_ms != 0 && d->permanent_until_ms >= r->msg->committed_ms;
+
+    if (!r->msg->committed)
+        broken(sim, "%s was acknowledged and never stored", r->address);
+    if (r->accepted == 0 && !r->failed_ok && !expired && !nowhere && !r->deleted)
+        broken(sim, "%s is lost", r->address);
+    r->gone = true;
+    trace(sim, "gone: %s", r->address);
+}
+
+static void walk_ledger(struct sim *sim)
+{
+    for (size_t i = 0; i < sim->ledger.count; i++) {
+        struct msg *m = sim->ledger.msgs[i];
+
+        if (!m->committed && !m->acked)
+            continue;
+        for (size_t k = 0; k < m->count; k++) {
+            struct rcpt *r = &m->rcpts[k];
+
+            if (!r->stored && !r->gone)
+                check_gone(sim, r);
+            r->stored = false;
+        }
+    }
+}
+
+void audit_store(struct sim *sim)
+{
+    struct walk w = { .sim = sim };
+
+    sim->dirty = false;
+    walk_store(sim, &w);
+    walk_ledger(sim);
+    sim->stored = w.rows;
+}
+
+void audit_recovery(struct sim *sim)
+{
+    struct walk w = { .sim = sim, .recovery = true };
+
+    sim->started_ms = sim->now_ms;
+    for (size_t i = 0; i < sim->ledger.dsn_count; i++)
+        sim->ledger.dsns[i].confirmed = false;
+    walk_store(sim, &w);
+    walk_ledger(sim);
+    sim->stored = w.rows;
+}
+
+/* ---- at the end -------------------------------------------------------------------- */
+
+static bool is_final(enum event_type t)
+{
+    return t == EVENT_DELIVERED || t == EVENT_BOUNCED || t == EVENT_EXPIRED || t == EVENT_DELETED ||
+           t == EVENT_DROPPED || t == EVENT_DISCARDED;
+}
+
+static void take_event(struct sim *sim, uint64_t id, uint64_t sequence, const struct event *e)
+{
+    struct rcpt *r = ledger_find(sim, e->recipient);
+
+    struct msg *told = ledger_find_sender(sim, e->recipient);
+
+    if (told != NULL && (e->type == EVENT_DROPPED || e->type == EVENT_EXPIRED))
+        told->dsn_dropped = true;
+    if (r == NULL || r->msg->id != id || !is_final(e->type))
+        return;
+    if (r->final_events != 0 && r->final_sequence == sequence)
+        return; /* on its way to the history: in both places */
+    if (r->final_events++ != 0)
+        broken(sim, "%s ended twice", r->address);
+    r->final_sequence = sequence;
+    switch (e->type) {
+    case EVENT_DELIVERED:
+        if (r->accepted == 0)
+            broken(sim, "%s is called delivered, but nobody took it", r->address);
+        break;
+    case EVENT_BOUNCED:
+    case EVENT_DROPPED:
+        sim->counts.bounced++;
+        break;
+    case EVENT_EXPIRED:
+        sim->counts.expired++;
+        if (e->wall_ms + 2 < r->msg->received_wall_ms + sim->retry.expire_ms)
+            broken(sim, "%s expired too soon", r->address);
+        break;
+    default:
+        break;
+    }
+    if (e->type == EVENT_DROPPED)
+        sim->counts.dropped++;
+}
+
+static void walk_events(struct sim *sim, struct store *s, unsigned table)
+{
+    struct store_txn *t = NULL;
+    struct store_cursor *c = NULL;
+    struct slice key, value;
+    struct err e = store_snapshot(s, &t);
+
+    if (!err_failed(e))
+        e = store_cursor_open(t, table, &c);
+    if (!err_failed(e))
+        e = store_cursor_seek(c, SLICE_EMPTY, &key, &value);
+    while (!err_failed(e)) {
+        struct event ev = { 0 };
+
+        if (err_failed(record_event_get(value, &ev)))
+            broken(sim, "an event's record can't be read");
+        take_event(sim, codec_key_read_u64(key, 0), codec_key_read_u64(key, 8), &ev);
+        e = store_cursor_next(c, &key, &value);
+    }
+    store_cursor_close(c);
+    store_snapshot_end(t);
+}
+
+static void judge(struct sim *sim, struct rcpt *r)
+{
+    const struct msg *m = r->msg;
+
+    if (!r->gone)
+        broken(sim, "%s has not come to its end", r->address);
+    if (r->final_events != 1)
+        broken(sim, "%s has %u final events", r->address, r->final_events);
+    if (r->deleted || m->from_domain == NULL) {
+        if (r->dsn_failed != 0)
+            broken(sim, "%s: nobody was to be told", r->address);
+        return;
+    }
+    if (r->accepted == 0 && r->dsn_failed == 0 && m->from_domain->kind == DOMAIN_STEADY && !m->dsn_dropped)
+        broken(sim, "%s failed and nobody was told", r->address);
+}
+
+void audit_end(struct sim *sim)
+{
+    walk_events(sim, queue_store(sim->life->queue), TABLE_EVENT);
+    walk_events(sim, queue_history_store(sim->life->queue), HISTORY_EVENT);
+    for (size_t i = 0; i < sim->ledger.count; i++)
+        if (sim->ledger.msgs[i]->committed)
+            for (size_t k = 0; k < sim->ledger.msgs[i]->count; k++)
+                judge(sim, &sim->ledger.msgs[i]->rcpts[k]);
+}

@@ -1,0 +1,281 @@
+/* tests/sim/clients.c - programs that hand in mail over SMTP: patient ones,
+ * hasty ones, and those that are gone before they hear the answer.
+ */
+#include "tests/sim/sim.h"
+
+enum wait { W_GREETING, W_HELLO, W_MAIL, W_RCPT, W_DATA, W_DOT, W_QUIT };
+
+struct client {
+    struct sim *sim;
+    struct wire *wire;
+    struct buf in;
+    enum wait waits[64]; /* replies to come, in order */
+    unsigned wait_count;
+    bool pipelining, dead;
+    unsigned messages_left;
+    struct msg *msg;
+    size_t rcpt_at;
+    size_t sent;          /* of the stuffed content */
+    struct buf content;   /* dot-stuffed */
+    size_t leave_at;      /* bytes of content after which it is lost; SIZE_MAX: it stays */
+    bool leave_at_dot;
+    struct timer timer;
+};
+
+static void pause_fire(struct timer *t);
+
+static void say(struct client *c, enum wait w, const char *fmt, ...) PRINTF_LIKE(3, 4);
+
+static void say(struct client *c, enum wait w, const char *fmt, ...)
+{
+    struct buf line = { 0 };
+    va_list ap;
+
+    va_start(ap, fmt);
+    buf_vprintf(&line, fmt, ap);
+    va_end(ap);
+    buf_add_str(&line, "\r\n");
+    wire_send(c->wire, buf_bytes(&line), 0);
+    buf_release(&line);
+    if (c->wait_count < countof(c->waits))
+        c->waits[c->wait_count++] = w;
+}
+
+static void leave(struct client *c)
+{
+    c->sim->counts.cuts++;
+    c->dead = true;
+    timers_disarm(&c->sim->timers, &c->timer);
+    switch (roll(c->sim, 3)) {
+    case 0:
+        wire_fin(c->wire, 0);
+        break;
+    case 1:
+        wire_reset(c->wire);
+        break;
+    default:
+        wire_hole(c->wire);
+        break;
+    }
+}
+
+/* ---- a message -------------------------------------------------------------------- */
+
+static void stuff(struct client *c)
+{
+    struct slice rest = buf_bytes(&c->msg->content), line;
+
+    buf_clear(&c->content);
+    while (slice_split(&rest, '\n', &line)) {
+        if (line.len > 0 && line.ptr[0] == '.')
+            buf_add_byte(&c->content, '.');
+        buf_add(&c->content, line);
+        buf_add_byte(&c->content, '\n');
+    }
+    buf_add_str(&c->content, ".\r\n");
+}
+
+static void say_rcpts(struct client *c)
+{
+    struct msg *m = c->msg;
+
+    do {
+        say(c, W_RCPT, "RCPT TO:<%s>", m->rcpts[c->rcpt_at].address);
+        c->rcpt_at++;
+    } while (c->pipelining && c->rcpt_at < m->count);
+    if (c->pipelining)
+        say(c, W_DATA, "DATA");
+}
+
+static void next_message(struct client *c)
+{
+    struct sim *sim = c->sim;
+
+    if (c->messages_left == 0) {
+        say(c, W_QUIT, "QUIT");
+        return;
+    }
+    c->messages_left--;
+    c->msg = ledger_new_message(sim);
+    c->rcpt_at = c->sent = 0;
+    stuff(c);
+    c->leave_at = chance(sim, 4) ? roll(sim, buf_len(&c->content)) : SIZE_MAX;
+    c->leave_at_dot = chance(sim, 3);
+    trace(sim, "client: message %u from <%s> for %zu, %zu bytes", c->msg->token, c->msg->reverse_path, c->msg->count,
+          buf_len(&c->msg->content));
+    say(c, W_MAIL, "MAIL FROM:<%s>", c->msg->reverse_path);
+    if (c->pipelining)
+        say_rcpts(c);
+}
+
+/* Some content, then a rest; the final dot with the last of it. */
+static void say_content(struct client *c)
+{
+    struct sim *sim = c->sim;
+    struct slice rest = slice_from(buf_bytes(&c->content), c->sent);
+    size_t piece = chance(sim, 60) ? rest.len : 1 + roll(sim, rest.len);
+
+    if (c->leave_at < c->sent + piece) {
+        wire_send(c->wire, slice_head(rest, c->leave_at - c->sent), 0);
+        leave(c);
+        return;
+    }
+    wire_send(c->wire, slice_head(rest, piece), 0);
+    c->sent += piece;
+    if (piece < rest.len) {
+        timers_arm(&sim->timers, &c->timer, sim->now_ms + roll(sim, chance(sim, 90) ? 200 : 60 * SECOND_MS));
+        return;
+    }
+    c->waits[c->wait_count++] = W_DOT;
+    if (c->leave_at_dot) /* after a while, whether the answer is on its way or not */
+        timers_arm(&sim->timers, &c->timer, sim->now_ms + roll(sim, 50));
+}
+
+static void pause_fire(struct timer *t)
+{
+    struct client *c = container_of(t, struct client, timer);
+
+    if (c->dead)
+        return;
+    if (c->wait_count > 0 && c->waits[0] == W_DOT)
+        leave(c);
+    else
+        say_content(c);
+}
+
+/* ---- answers ------------------------------------------------------------------------- */
+
+static void refused(struct client *c, enum wait w, unsigned code, struct slice line)
+{
+    struct sim *sim = c->sim;
+
+    /* A store that is broken for a while is a reason, and nothing else is. */
+    if (code >= 500 || (code != 421 && !sim->commit_faults))
+        broken(sim, "a client is refused at step %d: %.*s", w, (int)line.len, line.ptr);
+    trace(sim, "client: refused at step %d: %u", w, code);
+    leave(c);
+}
+
+static void answered(struct client *c, enum wait w, unsigned code, struct slice line)
+{
+    bool ok = w == W_GREETING ? code == 220 : w == W_DATA ? code == 354 : code == 250 || code == 221;
+
+    if (!ok) {
+        refused(c, w, code, line);
+        return;
+    }
+    switch (w) {
+    case W_GREETING:
+        say(c, W_HELLO, "EHLO client.test");
+        break;
+    case W_HELLO:
+    case W_QUIT:
+        if (w == W_HELLO)
+            next_message(c);
+        break;
+    case W_MAIL:
+        if (!c->pipelining)
+            say_rcpts(c);
+        break;
+    case W_RCPT:
+        if (c->pipelining)
+            break;
+        if (c->rcpt_at < c->msg->count)
+            say_rcpts(c);
+        else
+            say(c, W_DATA, "DATA");
+        break;
+    case W_DATA:
+        say_content(c);
+        break;
+    case W_DOT:
+        timers_disarm(&c->sim->timers, &c->timer);
+        ledger_acked(c->sim, c->msg);
+        next_message(c);
+        break;
+    }
+}
+
+static void client_data(void *ctx, struct slice bytes)
+{
+    struct client *c = ctx;
+
+    if (c->dead)
+        return;
+    buf_add(&c->in, bytes);
+    while (!c->dead) {
+        struct slice in = buf_bytes(&c->in);
+        size_t len = slice_find(in, '\n');
+        char line[600];
+        enum wait w;
+
+        if (len == in.len)
+            return;
+        snprintf(line, sizeof line, "%.*s", (int)len, in.ptr);
+        buf_take(&c->in, len + 1);
+        if (line[3] == '-')
+            continue;
+        if (c->wait_count == 0) {
+            if (strncmp(line, "421", 3) != 0)
+                broken(c->sim, "an answer nobody asked for: %s", line);
+            leave(c);
+            return;
+        }
+        w = c->waits[0];
+        memmove(c->waits, c->waits + 1, --c->wait_count * sizeof c->waits[0]);
+        answered(c, w, (unsigned)atoi(line), slice_str(line));
+    }
+}
+
+static void client_ended(void *ctx)
+{
+    struct client *c = ctx;
+
+    if (!c->dead && c->msg != NULL && !c->msg->acked)
+        c->sim->counts.unacked++;
+    timers_disarm(&c->sim->timers, &c->timer);
+    wire_unref(c->wire);
+    buf_release(&c->in);
+    buf_release(&c->content);
+    free(c);
+}
+
+static const struct peer_ops client_peer = { client_data, client_ended, NULL };
+
+static void accept_on(struct wire *w)
+{
+    struct sim_loop *l = w->loop;
+
+    acceptor_accept(&l->life->acceptors[l->base.index], &w->sim->listen, &w->s);
+}
+
+static void client_start(struct sim *sim)
+{
+    struct client *c = mem_new(struct client);
+    struct net_addr from = { .family = AF_INET, .port = 4000, .bytes = { 10, 0, 0, (uint8_t)roll(sim, 200) } };
+
+    c->sim = sim;
+    c->timer.fire = pause_fire;
+    c->pipelining = chance(sim, 60);
+    c->messages_left = chance(sim, 70) ? 1 : 1 + (unsigned)roll(sim, 4);
+    c->wire = wire_accept(&sim->life->loops[roll(sim, LOOPS)], &from, &client_peer, c, accept_on);
+    c->waits[c->wait_count++] = W_GREETING;
+}
+
+static void arrival_fire(struct timer *t)
+{
+    struct sim *sim = container_of(t, struct sim, arrival);
+    uint64_t mean = sim->end_ms / sim->session_goal;
+
+    if (sim->now_ms + DAY_MS / 2 >= sim->end_ms)
+        return;
+    if (sim->life != NULL)
+        client_start(sim);
+    timers_arm(&sim->timers, &sim->arrival, sim->now_ms + (chance(sim, 40) ? roll(sim, SECOND_MS) : roll(sim, 3 * mean)));
+}
+
+void clients_begin(struct sim *sim)
+{
+    sim->arrival.fire = arrival_fire;
+    timers_arm(&sim->timers, &sim->arrival, sim->now_ms + roll(sim, MINUTE_MS));
+}

@@ -1,0 +1,128 @@
+/* tests/sim/life.c - the engine from a start to its crash, as relayd/engine.c
+ * puts it together.
+ */
+#include "tests/sim/sim.h"
+
+static void arrived(void *ctx, struct message *m)
+{
+    struct sim *sim = ctx;
+
+    ledger_committed(sim, m);
+    if (sim->opt.plant == PLANT_UNSCHEDULED && chance(sim, 5))
+        return;
+    dispatch_arrived(sim->life->dispatch, m);
+}
+
+static void check(struct sim *sim, struct err e, const char *what)
+{
+    char text[256];
+
+    if (err_failed(e))
+        broken(sim, "%s: %s", what, err_text(e, text, sizeof text));
+}
+
+static void start_services(struct sim *sim, struct life *l)
+{
+    struct history_options opt = { .keep_ms = 30 * DAY_MS, .bytes_max = 1024 * MIB, .tick_ms = HOUR_MS };
+
+    check(sim, history_start(l->queue, &l->loops[0].base, &opt, &l->history), "starting the history");
+    l->clients = clients_new();
+    for (unsigned i = 0; i < LOOPS; i++)
+        acceptor_init(&l->acceptors[i], &l->loops[i].base, l->queue, l->clients, sim->config);
+}
+
+static void open_queue(struct sim *sim, struct life *l)
+{
+    struct queue_options opt = {
+        .state_dir = sim->opt.folder,
+        .clock = &sim->clock,
+        .draft_memory_max = sim->draft_memory_max,
+        .body_file_min = sim->body_file_min,
+        .history_keep_ms = 30 * DAY_MS,
+        .history_bytes_max = 1024 * MIB,
+        .stepped = true,
+        .arrived = arrived,
+        .ctx = sim,
+    };
+
+    check(sim, queue_open(&opt, &l->queue), "opening the queue");
+}
+
+void life_start(struct sim *sim)
+{
+    struct life *l = mem_new(struct life);
+    struct dispatch_options opt = {
+        .loops = l->loop_list,
+        .resolvers = l->resolver_list,
+        .loop_count = LOOPS,
+        .policy = &sim->policy,
+        .hot_memory_max = chance(sim, 20) ? 0 : chance(sim, 50) ? 100 * KIB : 64 * MIB,
+    };
+
+    for (unsigned i = 0; i < LOOPS; i++) {
+        loop_init(&l->loops[i], sim, l, i);
+        l->loop_list[i] = &l->loops[i].base;
+        resolver_init(&l->resolvers[i], sim, &l->loops[i].base);
+        l->resolver_list[i] = &l->resolvers[i].base;
+    }
+    sim->life = l;
+    open_queue(sim, l);
+    opt.home = &l->loops[0].base;
+    opt.queue = l->queue;
+    l->dispatch = dispatch_new(&opt);
+    check(sim, dispatch_recover(l->dispatch), "finding what is stored");
+    start_services(sim, l);
+    audit_recovery(sim);
+    sim_disk_soon(sim);
+}
+
+void life_crash(struct sim *sim)
+{
+    struct life *l = sim->life;
+
+    trace(sim, "crash");
+    sim->counts.restarts++;
+    for (unsigned i = 0; i < LOOPS; i++)
+        loop_abandon(&l->loops[i]);
+    queue_abandon(l->queue);
+    l->next = sim->dead;
+    sim->dead = l;
+    sim->life = NULL;
+}
+
+static void drained(void *ctx)
+{
+    *(bool *)ctx = true;
+}
+
+void life_stop(struct sim *sim)
+{
+    struct life *l = sim->life;
+    bool done = false;
+    uint64_t until = sim->now_ms + 30 * MINUTE_MS;
+
+    for (unsigned i = 0; i < LOOPS; i++)
+        acceptor_drain(&l->acceptors[i]);
+    history_stop(l->history);
+    dispatch_drain(l->dispatch, drained, &done);
+    while (!done && sim->now_ms < until)
+        sim_step(sim);
+    if (!done)
+        broken(sim, "a stop does not come to its end");
+    for (uint64_t end = sim->now_ms + MINUTE_MS; sim->now_ms < end;)
+        sim_step(sim); /* connections linger */
+    for (unsigned i = 0; i < LOOPS; i++)
+        acceptor_release(&l->acceptors[i]);
+    clients_free(l->clients);
+    dispatch_free(l->dispatch);
+    history_free(l->history);
+    queue_close(l->queue);
+    for (unsigned i = 0; i < LOOPS; i++) {
+        while (loop_runnable(&l->loops[i]))
+            loop_turn(&l->loops[i]);
+        resolver_release(&l->resolvers[i]);
+        loop_release(&l->loops[i]);
+    }
+    free(l);
+    sim->life = NULL;
+}

@@ -1,0 +1,157 @@
+/* tests/sim/plant.c - faults put into the engine from outside, by the linker's
+ * --wrap: a simulator that finds nothing must first be shown to find these.
+ */
+#include "tests/sim/plant.h"
+
+#include "queue/bounce.h"
+
+const char *const plant_names[PLANT_COUNT] = {
+    "none", "early-ack", "drop-deferred", "retry-soon", "unscheduled", "lose-outcome",
+    "dns-bounce", "no-dsn", "two-dsns", "torn-body",
+};
+
+/* The wrapped functions have no context of ours. */
+static struct sim *planted;
+
+void plant_begin(struct sim *sim)
+{
+    planted = sim;
+}
+
+static bool now(enum plant p, unsigned percent)
+{
+    return planted != NULL && planted->opt.plant == p && chance(planted, percent);
+}
+
+/* ---- 250 before the commit --------------------------------------------------- */
+
+struct early {
+    struct post post;
+    queue_done *done;
+    void *ctx;
+    struct message *m;
+};
+
+static void early_run(struct post *p)
+{
+    struct early *e = container_of(p, struct early, post);
+
+    e->done(e->ctx, ERR_OK, e->m);
+    message_unref(e->m);
+    free(e);
+}
+
+static void nobody_waits(void *ctx, struct err e, struct message *m)
+{
+}
+
+void __wrap_queue_draft_commit(struct queue_draft *d, const struct envelope *env, queue_done *done, void *ctx)
+{
+    struct early *e;
+
+    if (!now(PLANT_EARLY_ACK, 100)) {
+        __real_queue_draft_commit(d, env, done, ctx);
+        return;
+    }
+    e = mem_new(struct early);
+    e->post.run = early_run;
+    e->done = done;
+    e->ctx = ctx;
+    e->m = message_new();
+    loop_post(&planted->life->loops[0].base, &e->post);
+    __real_queue_draft_commit(d, env, nobody_waits, NULL);
+}
+
+/* ---- outcomes ------------------------------------------------------------------ */
+
+void __wrap_queue_apply(struct queue *q, const struct queue_update *u, struct loop *home, queue_done *done, void *ctx)
+{
+    struct queue_update changed = *u;
+
+    for (size_t i = 0; i < u->change_count; i++)
+        if (u->changes[i].event == EVENT_DEFERRED && now(PLANT_DROP_DEFERRED, 5))
+            u->changes[i].final = true;
+    if (u->change_count > 0 && u->changes[0].event == EVENT_DELIVERED && now(PLANT_LOSE_OUTCOME, 10)) {
+        changed.change_count = 0;
+        changed.message_done = false;
+    }
+    __real_queue_apply(q, &changed, home, done, ctx);
+}
+
+uint64_t __wrap_retry_wait_ms(const struct retry_policy *p, unsigned attempts, struct rng *rng)
+{
+    uint64_t wait = __real_retry_wait_ms(p, attempts, rng);
+
+    return now(PLANT_RETRY_SOON, 100) ? wait / 2 : wait;
+}
+
+/* ---- names ----------------------------------------------------------------------- */
+
+struct mx_plant {
+    mx_done *done;
+    void *ctx;
+};
+
+static void planted_answer(void *ctx, const struct mx_answer *a)
+{
+    struct mx_plant *p = ctx;
+    struct mx_answer changed = *a;
+
+    if (changed.result == MX_TEMPFAIL)
+        changed.result = MX_NO_DOMAIN;
+    p->done(p->ctx, &changed);
+    free(p);
+}
+
+struct mx_query *__wrap_mx_ask(struct resolver *r, struct delivery_policy *policy, const char *domain, mx_done *done,
+                               void *ctx)
+{
+    struct mx_plant *p;
+
+    if (!now(PLANT_DNS_BOUNCE, 100))
+        return __real_mx_ask(r, policy, domain, done, ctx);
+    p = mem_new(struct mx_plant);
+    p->done = done;
+    p->ctx = ctx;
+    return __real_mx_ask(r, policy, domain, planted_answer, p);
+}
+
+/* ---- notifications ------------------------------------------------------------------ */
+
+struct message *__wrap_bounce_compose(struct queue *q, const struct message *m, const char *hostname,
+                                      enum mail_dsn_action action, const struct recipient *about, size_t count,
+                                      uint64_t now_wall_ms, uint64_t retry_until_wall_ms)
+{
+    if (now(PLANT_NO_DSN, 30))
+        return NULL;
+    if (action == MAIL_DSN_DELAYED && now(PLANT_TWO_DSNS, 100))
+        action = MAIL_DSN_FAILED;
+    return __real_bounce_compose(q, m, hostname, action, about, count, now_wall_ms, retry_until_wall_ms);
+}
+
+void __wrap_smtp_client_content(struct smtp_client *c, struct slice bytes, bool last)
+{
+    char *copy;
+
+    if (bytes.len < 4 || !now(PLANT_TORN_BODY, 1)) {
+        __real_smtp_client_content(c, bytes, last);
+        return;
+    }
+    copy = mem_dup(bytes.ptr, bytes.len);
+    copy[bytes.len - 3] ^= 1;
+    __real_smtp_client_content(c, slice_make(copy, bytes.len), last);
+    free(copy);
+}
+
+/* ---- the disk -------------------------------------------------------------------------- */
+
+int __wrap_mdb_txn_commit(MDB_txn *txn)
+{
+    if (planted == NULL || planted->life == NULL || planted->life->dispatch == NULL ||
+        !planted->commit_fails_now)
+        return __real_mdb_txn_commit(txn);
+    mdb_txn_abort(txn);
+    planted->counts.commit_failures++;
+    trace(planted, "a commit fails");
+    return planted->commit_error;
+}

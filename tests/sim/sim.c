@@ -1,0 +1,313 @@
+/* tests/sim/sim.c - one run: the world is made from the seed, lives for some
+ * days, heals, and everybody must have come to an end.
+ */
+#include "tests/sim/sim.h"
+
+#include "tests/sim/plant.h"
+
+#include <errno.h>
+#include <stdarg.h>
+#include <unistd.h>
+
+#define STEPS_A_SECOND_MAX 20000u /* more is a busy loop */
+
+/* ---- telling ------------------------------------------------------------------- */
+
+void trace(struct sim *sim, const char *fmt, ...)
+{
+    char line[1200];
+    int len = snprintf(line, sizeof line, "%llu ", (unsigned long long)sim->now_ms);
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(line + len, sizeof line - (size_t)len, fmt, ap);
+    va_end(ap);
+    sim->hash = sim->hash * 0x100000001b3ull ^ slice_hash(slice_str(line));
+    if (sim->opt.trace != NULL)
+        fprintf(sim->opt.trace, "%s\n", line);
+    if (sim->fuse > 0)
+        sim->fuse--;
+}
+
+void broken(struct sim *sim, const char *fmt, ...)
+{
+    char text[1200];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    trace(sim, "BROKEN: %s", text);
+    printf("# seed %llu, day %.3f: %s\n", (unsigned long long)sim->opt.seed, (double)sim->now_ms / (double)DAY_MS,
+           text);
+    fflush(NULL);
+    _exit(3); /* also from deep inside the engine */
+}
+
+/* ---- time ------------------------------------------------------------------------ */
+
+static uint64_t sim_mono(void *ctx)
+{
+    return ((struct sim *)ctx)->now_ms;
+}
+
+static uint64_t sim_wall(void *ctx)
+{
+    return wall_ms(ctx);
+}
+
+static void note_step(struct sim *sim)
+{
+    sim->counts.steps++;
+    if (sim->now_ms / SECOND_MS != sim->second) {
+        sim->second = sim->now_ms / SECOND_MS;
+        sim->second_steps = 0;
+    }
+    if (++sim->second_steps > STEPS_A_SECOND_MAX)
+        broken(sim, "a busy loop");
+}
+
+static void let_time_pass(struct sim *sim)
+{
+    uint64_t next = timers_next(&sim->timers);
+
+    for (unsigned i = 0; sim->life != NULL && i < LOOPS; i++) {
+        uint64_t due = timers_next(&sim->life->loops[i].base.timers);
+
+        if (due < next)
+            next = due;
+    }
+    if (next == TIMERS_NEVER)
+        next = sim->now_ms + SECOND_MS;
+    if (next > sim->now_ms)
+        sim->now_ms = next;
+}
+
+static bool turn_a_loop(struct sim *sim)
+{
+    unsigned first = (unsigned)roll(sim, LOOPS);
+
+    for (unsigned i = 0; sim->life != NULL && i < LOOPS; i++) {
+        struct sim_loop *l = &sim->life->loops[(first + i) % LOOPS];
+
+        if (!loop_runnable(l))
+            continue;
+        loop_turn(l);
+        sim_disk_soon(sim);
+        return true;
+    }
+    return false;
+}
+
+static void maybe_crash(struct sim *sim)
+{
+    if (sim->life == NULL || !sim->may_crash || sim->fuse > 0)
+        return;
+    life_crash(sim);
+    timers_arm(&sim->timers, &sim->start, sim->now_ms + roll(sim, chance(sim, 80) ? 5 * SECOND_MS : 2 * HOUR_MS));
+}
+
+void sim_step(struct sim *sim)
+{
+    note_step(sim);
+    maybe_crash(sim);
+    if (turn_a_loop(sim))
+        return;
+    if (timers_next(&sim->timers) <= sim->now_ms) {
+        timers_run(&sim->timers, sim->now_ms);
+        return;
+    }
+    if (sim->dirty && sim->life != NULL && !timer_armed(&sim->disk) && (sim->opt.paranoid || chance(sim, 10)))
+        audit_store(sim);
+    let_time_pass(sim);
+}
+
+/* ---- disk, crashes, faults ---------------------------------------------------------- */
+
+void sim_disk_soon(struct sim *sim)
+{
+    if (!timer_armed(&sim->disk))
+        timers_arm(&sim->timers, &sim->disk, sim->now_ms + 1 + roll(sim, sim->slow_disk));
+}
+
+static void disk_fire(struct timer *t)
+{
+    struct sim *sim = container_of(t, struct sim, disk);
+    size_t ran;
+
+    if (sim->life == NULL)
+        return;
+    ran = queue_step(sim->life->queue, chance(sim, 60) ? SIZE_MAX : 1 + roll(sim, 4));
+    if (ran == 0)
+        return;
+    sim->dirty = true;
+    trace(sim, "disk: %zu", ran);
+    sim_disk_soon(sim);
+}
+
+static void start_fire(struct timer *t)
+{
+    struct sim *sim = container_of(t, struct sim, start);
+
+    trace(sim, "start");
+    sim->fuse = chance(sim, 20) ? roll(sim, 60) : roll(sim, sim->fuse_max);
+    life_start(sim);
+}
+
+/* A disk that fails for a while and comes back. */
+static void faults_fire(struct timer *t)
+{
+    struct sim *sim = container_of(t, struct sim, faults);
+
+    sim->commit_fails_now = !sim->commit_fails_now && sim->now_ms < sim->end_ms;
+    sim->commit_error = chance(sim, 50) ? EIO : ENOSPC;
+    trace(sim, "commits %s", sim->commit_fails_now ? "fail" : "work");
+    if (sim->commit_fails_now)
+        timers_arm(&sim->timers, t, sim->now_ms + roll(sim, chance(sim, 70) ? 3 * SECOND_MS : 10 * MINUTE_MS));
+    else if (sim->now_ms < sim->end_ms)
+        timers_arm(&sim->timers, t, sim->now_ms + roll(sim, DAY_MS));
+}
+
+/* ---- a run ----------------------------------------------------------------------------- */
+
+static void never_released(struct delivery_policy *p)
+{
+    abort();
+}
+
+static void make_policy(struct sim *sim)
+{
+    struct delivery_policy *p = &sim->policy;
+    struct retry_policy *r = &sim->retry;
+
+    r->first_ms = chance(sim, 60) ? MINUTE_MS : 10 * SECOND_MS + roll(sim, 10 * MINUTE_MS);
+    r->factor_percent = chance(sim, 60) ? 200 : 100 + (unsigned)roll(sim, 300);
+    r->max_ms = chance(sim, 50) ? 4 * HOUR_MS : r->first_ms + roll(sim, 2 * HOUR_MS);
+    r->doubt_ms = chance(sim, 60) ? 30 * MINUTE_MS : MINUTE_MS + roll(sim, HOUR_MS);
+    r->expire_ms = chance(sim, 50) ? DAY_MS + roll(sim, 4 * DAY_MS) : 8 * HOUR_MS + roll(sim, 2 * DAY_MS);
+    r->warn_ms = chance(sim, 30) ? 0 : 4 * HOUR_MS;
+    *p = (struct delivery_policy){
+        .release = never_released,
+        .hostname = OWN_NAME,
+        .fallback = { .action = ROUTE_DIRECT },
+        .port = 25,
+        .ipv4 = true,
+        .ipv6 = true,
+        .connections = chance(sim, 70) ? 500 : 3 + (unsigned)roll(sim, 20),
+        .connections_per_site = chance(sim, 50) ? 20 : 1 + (unsigned)roll(sim, 5),
+        .messages_per_connection = chance(sim, 50) ? 100 : (unsigned)roll(sim, 4),
+        .recipients_per_message = chance(sim, 60) ? 100 : 1 + (unsigned)roll(sim, 10),
+        .connect_timeout_ms = 30 * SECOND_MS,
+        .idle_timeout_ms = 5 * SECOND_MS,
+        .client = { .helo = OWN_NAME,
+                    .greeting_timeout_ms = 5 * MINUTE_MS,
+                    .command_timeout_ms = 5 * MINUTE_MS,
+                    .data_timeout_ms = 3 * MINUTE_MS,
+                    .final_timeout_ms = 10 * MINUTE_MS,
+                    .quit_timeout_ms = 5 * SECOND_MS },
+        .retry = *r,
+    };
+    atomic_init(&p->refs, 1);
+}
+
+static void make_settings(struct sim *sim)
+{
+    static const struct net_prefix trusted = { { .family = AF_INET, .bytes = { 10 } }, 8 };
+
+    sim->settings = (struct settings){
+        .hostname = OWN_NAME,
+        .trusted = &trusted,
+        .trusted_count = 1,
+        .limits = { .message_size = 50 * MIB,
+                    .recipients = 1000,
+                    .connections = 2000,
+                    .errors = 20,
+                    .idle_commands = 100,
+                    .received = 50,
+                    .command_timeout_ms = 5 * MINUTE_MS,
+                    .data_timeout_ms = 3 * MINUTE_MS,
+                    .message_timeout_ms = HOUR_MS },
+        .refs = 1,
+    };
+    sim->config = acceptor_config_new(&sim->settings, &sim->policy);
+}
+
+static void make_run(struct sim *sim, const struct options *opt)
+{
+    sim->opt = *opt;
+    rng_seed(&sim->rng, opt->seed);
+    sim->clock = (struct clock){ sim_mono, sim_wall, sim };
+    sim->now_ms = HOUR_MS;
+    sim->end_ms = sim->now_ms + opt->days * DAY_MS;
+    sim->disk.fire = disk_fire;
+    sim->start.fire = start_fire;
+    sim->faults.fire = faults_fire;
+    sim->slow_disk = chance(sim, 80) ? 5 : 600;
+    sim->body_file_min = chance(sim, 60) ? 16 * KIB : 128 * KIB;
+    sim->draft_memory_max = chance(sim, 80) ? 64 * MIB : 64 * KIB;
+    sim->session_goal = 30 + (unsigned)roll(sim, 120);
+    sim->may_crash = chance(sim, 85);
+    sim->fuse_max = chance(sim, 30) ? 300 : 6000;
+    sim->fuse = roll(sim, sim->fuse_max);
+    sim->commit_faults = chance(sim, 25);
+    make_policy(sim);
+    make_settings(sim);
+    world_make(sim);
+    trace(sim, "first %llu factor %u max %llu doubt %llu expire %llu, %u connections, %u a site",
+          (unsigned long long)sim->retry.first_ms, sim->retry.factor_percent, (unsigned long long)sim->retry.max_ms,
+          (unsigned long long)sim->retry.doubt_ms, (unsigned long long)sim->retry.expire_ms, sim->policy.connections,
+          sim->policy.connections_per_site);
+    if (sim->commit_faults)
+        timers_arm(&sim->timers, &sim->faults, sim->now_ms + roll(sim, DAY_MS));
+}
+
+static void heal(struct sim *sim)
+{
+    sim->healed = true;
+    sim->may_crash = false;
+    sim->commit_fails_now = false;
+    trace(sim, "all is well now");
+}
+
+static void drain(struct sim *sim)
+{
+    uint64_t longest = sim->retry.max_ms > sim->retry.doubt_ms ? sim->retry.max_ms : sim->retry.doubt_ms;
+    uint64_t until = sim->now_ms + 4 * longest + 6 * HOUR_MS;
+    uint64_t look = sim->now_ms;
+
+    while (sim->now_ms < until) {
+        sim_step(sim);
+        if (sim->now_ms < look || sim->life == NULL || timer_armed(&sim->disk))
+            continue;
+        look = sim->now_ms + 5 * MINUTE_MS;
+        audit_store(sim);
+        if (sim->stored == 0)
+            return;
+    }
+    broken(sim, "%llu recipients are left in the end", (unsigned long long)sim->stored);
+}
+
+struct result sim_run(const struct options *opt)
+{
+    struct sim *sim = mem_new(struct sim);
+    struct result result;
+
+    make_run(sim, opt);
+    plant_begin(sim);
+    life_start(sim);
+    clients_begin(sim);
+    while (sim->now_ms < sim->end_ms)
+        sim_step(sim);
+    heal(sim);
+    drain(sim);
+    audit_end(sim);
+    life_stop(sim);
+    result = (struct result){ sim->hash, sim->counts };
+    plant_begin(NULL);
+    acceptor_config_unref(sim->config);
+    ledger_free(sim);
+    world_free(sim);
+    timers_release(&sim->timers);
+    /* sim itself stays: the dead lives hang on it. */
+    return result;
+}

@@ -1,0 +1,404 @@
+/* tests/sim/sim.h - days of mail in a second, from one seed.
+ *
+ * The engine's own queue, scheduler, protocol engines and store run on loops,
+ * connections and name servers that live here, under a clock that jumps from
+ * one event to the next. Clients hand in mail; scripted servers take it or
+ * don't; the process dies at random moments and starts again. A ledger knows
+ * what was promised and judges every step.
+ *
+ * All dice are drawn from the seed, so a seed repeats a run exactly.
+ */
+#ifndef TESTS_SIM_SIM_H
+#define TESTS_SIM_SIM_H
+
+#include "base/buf.h"
+#include "base/list.h"
+#include "base/mem.h"
+#include "delivery/dispatch.h"
+#include "net/stream.h"
+#include "queue/history.h"
+#include "queue/queue.h"
+#include "relayd/acceptor.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#define LOOPS 2u
+#define WALL_BASE_MS 1790000000000ull
+#define OWN_NAME "relay.sim.test"
+
+struct sim;
+struct life;
+struct rcpt;
+struct host;
+struct domain;
+
+/* ---- plants: faults put into the engine to see them caught ---------------- */
+
+enum plant {
+    PLANT_NONE,
+    PLANT_EARLY_ACK,      /* 250 before the commit */
+    PLANT_DROP_DEFERRED,  /* a deferred recipient is forgotten */
+    PLANT_RETRY_SOON,     /* no back-off */
+    PLANT_UNSCHEDULED,    /* a new message is not scheduled */
+    PLANT_LOSE_OUTCOME,   /* a delivery is not written down */
+    PLANT_DNS_BOUNCE,     /* a dead resolver is taken for NXDOMAIN */
+    PLANT_NO_DSN,         /* a failure is not told */
+    PLANT_TWO_DSNS,       /* or told twice */
+    PLANT_TORN_BODY,      /* a byte of a body changes on its way */
+    PLANT_COUNT,
+};
+extern const char *const plant_names[PLANT_COUNT];
+
+/* ---- the run ----------------------------------------------------------------- */
+
+struct options {
+    uint64_t seed;
+    unsigned days;
+    const char *folder;  /* for the store; made and removed by the caller */
+    FILE *trace;         /* or NULL */
+    bool paranoid;       /* every check after every step */
+    enum plant plant;
+    bool log;
+};
+
+struct counts { /* what happened, to see that the seeds reach everything */
+    uint64_t steps, messages, recipients, acked, unacked, delivered, duplicates, bounced, expired, dropped,
+        doubts, restarts, dsns, warnings, blobs, cuts, dns_failures, commit_failures, orders;
+};
+
+/* One mark of `what` when the engine has been given the bytes up to `offset`. */
+struct mark {
+    struct mark *next;
+    uint64_t offset;
+    void (*reached)(struct sim *sim, struct mark *m);
+    struct rcpt **about;
+    size_t count;
+    uint64_t n;
+};
+
+/* ---- loops and connections ------------------------------------------------------ */
+
+struct sim_loop {
+    struct loop base;
+    struct sim *sim;
+    struct life *life;
+    struct post *posts, *posts_last;
+    struct list wires; /* whose engine end is open */
+    bool io;           /* a wire has something to do */
+};
+
+struct chunk {
+    struct chunk *next;
+    uint64_t at_ms;
+    bool fin;
+    struct buf bytes;
+};
+
+struct pipe { /* one direction; in order, late */
+    struct chunk *first, *last;
+    uint64_t busy_until_ms;
+    struct timer timer; /* of the world */
+    size_t in_flight;
+};
+
+/* The world's end of a connection. None runs from inside a call to wire_*. */
+struct peer_ops {
+    void (*data)(void *ctx, struct slice bytes);
+    void (*ended)(void *ctx); /* the engine's end is gone; the wire must not be used any more */
+    void (*unheard)(void *ctx); /* the engine learns at this moment that the connection is over; or NULL */
+};
+
+struct wire {
+    struct stream s; /* the engine's end */
+    struct sim *sim;
+    struct sim_loop *loop;
+    struct list link;
+    struct timer deadline;
+    bool opening, opened_due, open;
+    bool told;           /* closed() has run: no more events */
+    bool engine_closed;  /* the engine has closed it */
+    bool paused, flush_due, drained_due, undrained;
+    bool end_due;        /* closed() is to run, after the data */
+    struct err end_why;
+    bool hole;           /* nothing passes any more */
+    bool peer_gone;      /* the world has ended its side */
+    bool peer_told;
+    struct buf in;       /* arrived at the engine's end */
+    uint64_t in_given, down_total;
+    struct pipe up, down;
+    struct mark *marks, *marks_last;
+    const struct peer_ops *peer;
+    void *peer_ctx;
+    unsigned latency_ms;
+    void (*accepted)(struct wire *w); /* a client's: gives it to its session, once */
+    struct timer opening_timer; /* the world's: when the connection is made or refused */
+    struct err opening_err;
+    struct host *host;
+    unsigned refs;
+};
+
+void loop_init(struct sim_loop *l, struct sim *sim, struct life *life, unsigned index);
+bool loop_runnable(const struct sim_loop *l);
+void loop_turn(struct sim_loop *l);
+void loop_abandon(struct sim_loop *l); /* the process died */
+void loop_release(struct sim_loop *l); /* after a clean end */
+
+/* A client connects; `accepted` runs on the loop. */
+struct wire *wire_accept(struct sim_loop *l, const struct net_addr *client, const struct peer_ops *peer, void *ctx,
+                         void (*accepted)(struct wire *w));
+void wire_send(struct wire *w, struct slice bytes, uint64_t delay_ms);
+void wire_mark(struct wire *w, struct mark *m); /* behind all that was sent; taken over */
+void wire_fin(struct wire *w, uint64_t delay_ms); /* the world closes */
+void wire_reset(struct wire *w);                  /* both ends lose it; what is on its way is lost */
+void wire_hole(struct wire *w);                   /* neither end hears of the other again */
+void wire_unref(struct wire *w);                  /* the world's end is done with it */
+
+/* ---- hosts and names --------------------------------------------------------------- */
+
+enum mode { /* of a host at a time */
+    MODE_UP,
+    MODE_FLAKY,     /* faults by dice at every stage */
+    MODE_REFUSE,    /* connection refused */
+    MODE_SILENT,    /* packets vanish */
+    MODE_NO_ROUTE,  /* an error at once */
+    MODE_BUSY,      /* 421 in the greeting */
+    MODE_HANG,      /* accepts and says nothing */
+    MODE_GREY,      /* 4xx for everything */
+    MODE_COUNT,
+};
+
+struct phase {
+    uint64_t from_ms;
+    int mode;
+};
+
+struct host {
+    struct sim *sim;
+    unsigned index;
+    char name[64];
+    struct net_addr addrs[4];
+    unsigned addr_count;
+    struct phase *phases;
+    unsigned phase_count;
+    unsigned limit;    /* connections at once; 0 = any */
+    unsigned conns;
+    bool pipelining, size, eightbit, ehlo, enhanced;
+    bool slow;
+};
+
+enum dns_mode { DNS_GOOD, DNS_SERVFAIL, DNS_SILENT, DNS_GONE /* NXDOMAIN */ };
+
+enum domain_kind {
+    DOMAIN_STEADY, /* its hosts are always well */
+    DOMAIN_USUAL,
+    DOMAIN_IMPLICIT,
+    DOMAIN_NULL_MX,
+    DOMAIN_NO_NAME,
+    DOMAIN_OURS,    /* its MX is us */
+    DOMAIN_NO_ADDR, /* its MX has no address */
+    DOMAIN_CHANGING,
+    DOMAIN_DEAD,    /* nobody answers, ever */
+    DOMAIN_KIND_COUNT,
+};
+
+struct domain {
+    unsigned index;
+    enum domain_kind kind;
+    char name[64];
+    struct host *hosts[4];
+    uint16_t preference[4];
+    unsigned host_count;
+    struct phase *phases; /* of its name servers */
+    unsigned phase_count;
+    uint32_t ttl_ms;
+    uint64_t permanent_until_ms; /* a permanent answer was given that holds until then */
+    uint64_t last_bad_ms;        /* when anything about it was last not well, as met by the engine */
+};
+
+struct dns_zone {
+    struct host *hosts;
+    unsigned host_count;
+    struct domain *domains;
+    unsigned domain_count;
+    struct phase *blackouts; /* the resolver itself is dead: mode is dns_mode */
+    unsigned blackout_count;
+};
+
+void world_make(struct sim *sim);
+void world_free(struct sim *sim);
+int phase_at(const struct phase *p, unsigned count, uint64_t now_ms);
+enum mode host_mode(const struct host *h);
+struct host *host_by_addr(struct sim *sim, const struct net_addr *a);
+/* Since when everything a message for it needs has been well; UINT64_MAX: it is not. */
+uint64_t domain_well_since(struct sim *sim, const struct domain *d);
+const struct domain *domain_by_name(struct sim *sim, struct slice name);
+
+struct sim_resolver {
+    struct resolver base;
+    struct sim *sim;
+    struct list queries;
+};
+void resolver_init(struct sim_resolver *r, struct sim *sim, struct loop *l);
+void resolver_release(struct sim_resolver *r);
+
+/* remote.c: the world's SMTP servers */
+void remote_accept(struct host *h, struct wire *w);
+
+/* ---- the engine ------------------------------------------------------------------------ */
+
+struct life { /* from a start to a crash */
+    struct life *next; /* the dead ones, so that their memory stays reachable */
+    struct sim_loop loops[LOOPS];
+    struct sim_resolver resolvers[LOOPS];
+    struct loop *loop_list[LOOPS];
+    struct resolver *resolver_list[LOOPS];
+    struct acceptor acceptors[LOOPS];
+    struct clients *clients;
+    struct queue *queue;
+    struct history *history;
+    struct dispatch *dispatch;
+};
+
+void life_start(struct sim *sim);
+void life_crash(struct sim *sim);
+void life_stop(struct sim *sim); /* drains and ends as SIGTERM does */
+
+/* ---- the ledger --------------------------------------------------------------------------- */
+
+struct rcpt {
+    struct msg *msg;
+    unsigned n;
+    char *address;
+    const struct domain *domain;
+    bool bad;             /* 550 whenever it is named */
+    bool duplicate_ok;    /* not known to the engine's store that it was taken */
+    unsigned accepted;    /* by a remote server */
+    bool confirmed;       /* and the engine was told so */
+    bool failed_ok;       /* there was a reason to give it up */
+    bool stored;          /* at the last walk */
+    bool gone;            /* final: seen leaving the store */
+    bool deleted, held, ordered;
+    uint64_t not_before_ms;   /* the earliest next attempt */
+    uint64_t stored_next_wall;
+    uint32_t attempts;
+    unsigned dsn_failed, dsn_delayed;
+    unsigned final_events;
+    uint64_t final_sequence;
+};
+
+struct msg {
+    unsigned token;
+    char *reverse_path;
+    const struct domain *from_domain; /* NULL: null reverse-path */
+    struct rcpt *rcpts;
+    size_t count;
+    uint64_t id;           /* 0: not known yet */
+    bool acked, committed;
+    uint64_t committed_ms;
+    uint64_t received_wall_ms;
+    bool dsn_dropped;      /* a notification about it could not be delivered */
+    size_t body_bytes;
+    struct buf content;    /* as the client sends it */
+};
+
+struct dsn { /* a notification seen at a remote */
+    char *message_id;
+    unsigned accepted;
+    bool confirmed;
+};
+
+struct ledger {
+    struct msg **msgs;
+    size_t count, cap;
+    struct dsn *dsns;
+    size_t dsn_count, dsn_cap;
+};
+
+struct msg *ledger_new_message(struct sim *sim);
+void ledger_free(struct sim *sim);
+struct msg *ledger_find_sender(struct sim *sim, struct slice address); /* or NULL */
+struct rcpt *ledger_find(struct sim *sim, struct slice address);
+void ledger_committed(struct sim *sim, const struct message *m); /* from the engine */
+void ledger_acked(struct sim *sim, struct msg *m);
+void ledger_attempt(struct sim *sim, struct rcpt *r);   /* RCPT at a remote */
+void ledger_deferred(struct sim *sim, struct rcpt *r);  /* the engine was told 4xx */
+void ledger_doubt(struct sim *sim, struct rcpt *r);     /* lost after the final dot */
+void ledger_accept(struct sim *sim, struct slice reverse_path, struct rcpt **about, size_t count,
+                   struct slice content);
+void ledger_confirm(struct sim *sim, struct rcpt *r);
+/* A message with a null reverse-path for one of our senders. */
+int ledger_accept_dsn(struct sim *sim, struct slice to, struct slice content);
+
+void audit_store(struct sim *sim);    /* schedule, store and ledger agree */
+void audit_recovery(struct sim *sim); /* after a start */
+void audit_end(struct sim *sim);      /* all is over */
+
+/* ---- clients --------------------------------------------------------------------------------- */
+
+void clients_begin(struct sim *sim);
+
+/* ---- the whole --------------------------------------------------------------------------------- */
+
+struct sim {
+    struct options opt;
+    struct rng rng;
+    uint64_t now_ms;
+    struct clock clock;
+    struct timers timers; /* the world's */
+    struct timer disk, arrival, faults, start;
+    struct life *life, *dead;
+    struct dns_zone zone;
+    struct ledger ledger;
+    struct counts counts;
+    struct delivery_policy policy;
+    struct retry_policy retry;
+    uint64_t end_ms;      /* no new mail from then on, and all is healed */
+    bool healed;
+    bool dirty;           /* commits since the last walk */
+    uint64_t stored;      /* recipients, at the last walk */
+    uint64_t started_ms;  /* this life */
+    uint64_t fuse;        /* things that still happen before the next crash */
+    uint64_t fuse_max;
+    bool may_crash;
+    unsigned slow_disk;   /* a commit takes up to so many ms */
+    bool commit_faults;   /* of this run */
+    bool commit_fails_now;
+    int commit_error;
+    struct settings settings;
+    struct settings_listen listen;
+    struct acceptor_config *config;
+    uint64_t hash;        /* of the trace */
+    uint64_t second, second_steps;
+    unsigned session_goal;
+    size_t body_file_min, draft_memory_max;
+};
+
+static inline uint64_t roll(struct sim *sim, uint64_t n)
+{
+    return rng_below(&sim->rng, n);
+}
+
+static inline bool chance(struct sim *sim, unsigned percent)
+{
+    return roll(sim, 100) < percent;
+}
+
+static inline uint64_t wall_ms(const struct sim *sim)
+{
+    return WALL_BASE_MS + sim->now_ms;
+}
+
+void trace(struct sim *sim, const char *fmt, ...) PRINTF_LIKE(2, 3);
+/* The run breaks a promise: says so and how to repeat it, and ends the process. */
+_Noreturn void broken(struct sim *sim, const char *fmt, ...) PRINTF_LIKE(2, 3);
+void sim_disk_soon(struct sim *sim);
+void sim_step(struct sim *sim); /* one thing that is due, or time passes */
+
+struct result {
+    uint64_t hash;
+    struct counts counts;
+};
+struct result sim_run(const struct options *opt);
+
+#endif
