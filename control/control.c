@@ -12,12 +12,14 @@
 
 #include <stdlib.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define CONNECTIONS_MAX 32u
 #define CONNECTION_MEMORY (32u * KIB) /* request line and header */
 #define BODY_MAX (64u * KIB)
 #define IDLE_SECONDS 15u
+#define QUIET_SECONDS 2 /* at the end, for answers under way */
 
 static void each_argument(struct request *r, request_visitor *visit, void *ctx);
 
@@ -41,6 +43,9 @@ static struct request *request_new(struct control *c, struct MHD_Connection *htt
 {
     struct request *r = mem_new(struct request);
 
+    pthread_mutex_lock(&c->lock);
+    c->active++;
+    pthread_mutex_unlock(&c->lock);
     r->control = c;
     r->http = http;
     r->each_argument = each_argument;
@@ -53,14 +58,20 @@ static void request_ended(void *cls, struct MHD_Connection *http, void **con_cls
                           enum MHD_RequestTerminationCode why)
 {
     struct request *r = *con_cls;
+    struct control *c;
 
     if (r == NULL)
         return;
+    c = r->control;
     request_release(r);
     free((char *)r->method);
     free((char *)r->path.ptr);
     free(r);
     *con_cls = NULL;
+    pthread_mutex_lock(&c->lock);
+    if (--c->active == 0)
+        pthread_cond_signal(&c->quiet);
+    pthread_mutex_unlock(&c->lock);
 }
 
 struct argument_walk {
@@ -159,6 +170,8 @@ struct err control_start(const struct control_options *opt, struct control **out
     int fd;
     struct err e;
 
+    pthread_mutex_init(&c->lock, NULL);
+    pthread_cond_init(&c->quiet, NULL);
     c->opt = *opt;
     c->hostname = mem_str(opt->hostname);
     c->runtime_dir = mem_str(opt->runtime_dir);
@@ -188,10 +201,30 @@ struct err control_start(const struct control_options *opt, struct control **out
     return ERR_OK;
 }
 
+/* Lets those who asked have their answer: "stop" among them. */
+static void wait_quiet(struct control *c)
+{
+    struct timespec until;
+    int rc = 0;
+
+    clock_gettime(CLOCK_REALTIME, &until);
+    until.tv_sec += QUIET_SECONDS;
+    pthread_mutex_lock(&c->lock);
+    while (c->active > 0 && rc == 0)
+        rc = pthread_cond_timedwait(&c->quiet, &c->lock, &until);
+    pthread_mutex_unlock(&c->lock);
+}
+
 void control_stop(struct control *c)
 {
+    int fd;
+
     control_socket_remove(c->runtime_dir);
+    fd = MHD_quiesce_daemon(c->daemon);
+    if (fd >= 0)
+        close(fd);
     live_close(c->source.live); /* whoever waits for loop 0 waits no more */
+    wait_quiet(c);
     MHD_stop_daemon(c->daemon); /* joins its threads */
     c->daemon = NULL;
 }
@@ -201,6 +234,8 @@ void control_free(struct control *c)
     if (c == NULL)
         return;
     live_free(c->source.live);
+    pthread_mutex_destroy(&c->lock);
+    pthread_cond_destroy(&c->quiet);
     free(c->hostname);
     free(c->runtime_dir);
     free(c);

@@ -29,7 +29,7 @@ struct control_options {
 };
 
 /* A socket that a dead engine left is replaced; ERR_BUSY when somebody answers
- * there. `why` is for people, also on success NULL is fine. */
+ * there. `why`, for people, may be NULL. */
 MUST_CHECK struct err control_start(const struct control_options *opt, struct control **out, struct buf *why);
 /* Any thread, loop 0 too: the socket is gone, no request is being served any
  * more, neither queue nor dispatch will be touched. */

@@ -46,24 +46,36 @@ static json_t *answer_json(const struct dispatch_answer *a)
 
 /* ---- waiting for the change ------------------------------------------------------ */
 
-static bool is_settled(const struct live_view *v, enum dispatch_order order)
+/* The scheduler forgets a recipient before its end is committed: the store
+ * has the last word. */
+static bool is_gone(struct source *s, uint64_t id)
 {
-    if (order == ORDER_DELETE || order == ORDER_BOUNCE)
-        return !v->known;
-    return !v->known || strcmp(v->state, "active") != 0;
+    const struct filter none = { 0 };
+    struct selection sel;
+    struct err e;
+    bool gone;
+
+    selection_init_one(&sel, s, &none, id);
+    e = selection_next(&sel, 1);
+    gone = err_failed(e) || sel.message_count == 0;
+    selection_release(&sel);
+    return gone;
 }
 
-static bool all_settled(struct source *s, struct live_view *views, size_t count, enum dispatch_order order)
+static bool is_at_rest(struct source *s, const struct selection *sel)
 {
-    bool settled = true;
+    struct live_view *views = mem_zero(sel->recipient_count + 1, sizeof *views);
+    bool rest = true;
 
-    if (err_failed(live_look(s->live, views, count)))
-        return true; /* nobody left to wait for */
-    for (size_t i = 0; i < count; i++) {
-        settled = settled && is_settled(&views[i], order);
+    for (size_t i = 0; i < sel->recipient_count; i++)
+        views[i] = (struct live_view){ .id = sel->messages[0].id, .n = sel->recipients[i].r.n };
+    if (!err_failed(live_look(s->live, views, sel->recipient_count))) /* else there is nothing to wait for */
+        for (size_t i = 0; i < sel->recipient_count; i++)
+            rest = rest && !(views[i].known && strcmp(views[i].state, "active") == 0);
+    for (size_t i = 0; i < sel->recipient_count; i++)
         live_view_release(&views[i]);
-    }
-    return settled;
+    free(views);
+    return rest;
 }
 
 /* Whoever holds a message and then looks wants to see it held. */
@@ -71,13 +83,13 @@ static void settle(struct source *s, const struct selection *sel, enum dispatch_
 {
     const struct timespec step = { .tv_nsec = SETTLE_STEP_MS * 1000000L };
     uint64_t until = clock_mono_ms(s->clock) + SETTLE_MS;
-    struct live_view *views = mem_zero(sel->recipient_count + 1, sizeof *views);
+    bool ends = order == ORDER_DELETE || order == ORDER_BOUNCE;
 
-    for (size_t i = 0; i < sel->recipient_count; i++)
-        views[i] = (struct live_view){ .id = sel->messages[0].id, .n = sel->recipients[i].r.n };
-    while (!all_settled(s, views, sel->recipient_count, order) && clock_mono_ms(s->clock) < until)
+    while (clock_mono_ms(s->clock) < until) {
+        if (ends ? is_gone(s, sel->messages[0].id) : is_at_rest(s, sel))
+            return;
         nanosleep(&step, NULL);
-    free(views);
+    }
 }
 
 struct err order_message(struct source *s, uint64_t id, enum dispatch_order order, json_t **out)

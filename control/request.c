@@ -35,7 +35,7 @@ static void refuse_err(struct request *r, struct err e)
     err_text(e, text, sizeof text);
     switch (e.kind) {
     case ERR_NOT_FOUND:
-        request_refuse(r, 404, "not_found", "%s", text);
+        request_refuse(r, 404, "not_found", "%s", e.what);
         break;
     case ERR_TIMEOUT:
         request_refuse(r, 503, "busy", "%s within %u s; try again", text, LIVE_WAIT_MS / 1000);

@@ -7,11 +7,16 @@
 #include "control/json.h"
 #include "control/source.h"
 
+#include <pthread.h>
+
 struct control {
     struct control_options opt;
     char *hostname, *runtime_dir;
     struct source source;
     struct MHD_Daemon *daemon;
+    pthread_mutex_t lock;
+    pthread_cond_t quiet;
+    unsigned active; /* requests being answered */
 };
 
 /* The query string's names and values, as the HTTP library hands them out. */

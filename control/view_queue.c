@@ -80,7 +80,8 @@ struct err view_queue(struct source *s, const struct filter *f, uint64_t after, 
             struct message m = { 0 };
             bool header_inline;
 
-            json_array_append_new(messages, message_json(&sel, &sel.messages[i], LISTED_RECIPIENTS, &m, &header_inline));
+            json_array_append_new(messages, message_json(&sel, &sel.messages[i], LISTED_RECIPIENTS, &m,
+                                                         &header_inline));
         }
         if (selection_exhausted(&sel))
             break;

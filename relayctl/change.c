@@ -17,7 +17,7 @@ static const struct order_words {
     const char *pointless; /* why it applies to nobody */
     bool destructive;
 } words[] = {
-    { "retry", "is tried now", "it is held: relayctl release lets it go", false },
+    { "retry", "tried now", "it is held: relayctl release lets it go", false },
     { "hold", "held", "it is held already", false },
     { "release", "released", "it is not held", false },
     { "delete", "deleted", "nobody is left to delete", true },
@@ -92,7 +92,7 @@ static int order_ids(struct tool *t, const struct order_words *w)
         int exit_code = order_one(t, w, t->args[i], results);
 
         if (exit_code == EX_NOINPUT)
-            tool_complain("%s: not in the queue", t->args[i]);
+            tool_complain("what became of %s tells: relayctl trace %s", t->args[i], t->args[i]);
         if (exit_code != EX_OK)
             worst = exit_code;
         if (exit_code == EX_UNAVAILABLE || exit_code == EX_TEMPFAIL || exit_code == EX_NOPERM)
@@ -193,6 +193,20 @@ static int order_pages(struct tool *t, const struct order_words *w, const char *
     }
 }
 
+static void tell_sums(const struct order_words *w, const struct sums *sums)
+{
+    struct buf text = { 0 };
+
+    buf_printf(&text, "%s: ", w->done);
+    text_count(&text, sums->recipients, "recipient");
+    buf_add_str(&text, " of ");
+    text_count(&text, sums->messages, "message");
+    if (sums->busy != 0)
+        buf_add_str(&text, "; for those under way it applies when their attempt ends");
+    puts(buf_cstr(&text));
+    buf_release(&text);
+}
+
 static int order_selection(struct tool *t, const struct order_words *w)
 {
     struct sums sums = { 0 };
@@ -212,8 +226,7 @@ static int order_selection(struct tool *t, const struct order_words *w)
         printf("{\"messages\": %" PRIu64 ", \"recipients\": %" PRIu64 ", \"busy\": %" PRIu64 "}\n", sums.messages,
                sums.recipients, sums.busy);
     else
-        printf("%s: %" PRIu64 " recipients of %" PRIu64 " messages%s\n", w->done, sums.recipients, sums.messages,
-               sums.busy != 0 ? "; for those under way it applies when their attempt ends" : "");
+        tell_sums(w, &sums);
     return EX_OK;
 }
 
@@ -260,8 +273,8 @@ static int post_and_tell(struct tool *t, const char *path, const char *done, lon
         json_dumpf(doc, stdout, JSON_INDENT(2));
         fputc('\n', stdout);
     } else {
-        if (*text_of(doc, "text") != '\0')
-            fprintf(stderr, "%s\n", text_of(doc, "text"));
+        if (strcmp(path, "/v1/reload") == 0 && *text_of(doc, "text") != '\0')
+            fprintf(stderr, "%s\n", text_of(doc, "text")); /* warnings */
         puts(done);
     }
     json_decref(doc);

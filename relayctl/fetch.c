@@ -89,7 +89,7 @@ static int from_store(struct err e)
 
     if (!err_failed(e))
         return EX_OK;
-    tool_complain("%s", err_text(e, text, sizeof text));
+    tool_complain("%s", e.kind == ERR_NOT_FOUND ? e.what : err_text(e, text, sizeof text));
     return e.kind == ERR_NOT_FOUND ? EX_NOINPUT : EX_SOFTWARE;
 }
 

@@ -35,7 +35,9 @@ static void add_why(struct table *t, const json_t *recipient)
             buf_add_str(&text, "in ");
         text_span(&text, number_of(recipient, "next_in_ms"));
     }
-    if (number_of(recipient, "site_down_for_ms") != 0) {
+    if (strcmp(state, "held") == 0) {
+        ; /* its site does not matter */
+    } else if (number_of(recipient, "site_down_for_ms") != 0) {
         buf_add_str(&text, buf_len(&text) != 0 ? ", " : "");
         buf_printf(&text, "%s is down, next try in ", text_of(recipient, "site"));
         text_span(&text, number_of(recipient, "site_down_for_ms"));
@@ -144,7 +146,7 @@ static void add_recipient(struct buf *out, const json_t *r, bool color)
             text_time(out, number_of(r, "last_attempt_ms"));
             buf_add_str(out, "  ");
         }
-        if (*text_of(r, "relay") != '\0') {
+        if (*text_of(r, "relay") != '\0' && strcmp(text_of(r, "relay"), "none") != 0) {
             text_clean(out, text_of(r, "relay"));
             buf_add_str(out, "  ");
         }

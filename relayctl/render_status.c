@@ -24,8 +24,11 @@ static void add_pairs(struct buf *out, const json_t *object, const char *const *
 static void add_store(struct buf *out, const char *title, const json_t *store)
 {
     name(out, title);
-    text_size(out, number_of(store, "used_bytes"));
-    buf_add_str(out, " in use, file of ");
+    if (number_of(store, "used_bytes") != 0) { /* counted by an engine only */
+        text_size(out, number_of(store, "used_bytes"));
+        buf_add_str(out, " in use, ");
+    }
+    buf_add_str(out, "file of ");
     text_size(out, number_of(store, "file_bytes"));
     buf_add_byte(out, '\n');
 }

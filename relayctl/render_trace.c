@@ -32,7 +32,7 @@ static void add_received(struct buf *out, const json_t *e)
 static void add_outcome(struct buf *out, const json_t *e)
 {
     text_clean(out, text_of(e, "recipient"));
-    if (*text_of(e, "relay") != '\0') {
+    if (*text_of(e, "relay") != '\0' && strcmp(text_of(e, "relay"), "none") != 0) {
         buf_add_str(out, "  ");
         text_clean(out, text_of(e, "relay"));
     }

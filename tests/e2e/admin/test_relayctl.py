@@ -127,7 +127,7 @@ def test_hold_stops_retries_and_retry_hurries(lab):
     queue_id = post(daemon)
     daemon.wait_event(queue_id, "deferred")
     daemon.ctl("hold", queue_id)
-    assert daemon.state(queue_id, "b@dest.test") == "held"
+    assert daemon.recipient_state(queue_id, "b@dest.test") == "held"
     daemon.ctl("release", queue_id)
     sink.wait(1)
     other = post(daemon, "c@dest.test")
@@ -210,13 +210,13 @@ def test_reload_switches_or_says_why_not(relay):
     daemon.write_config(routes="route default hold")
     daemon.ctl("reload")
     queue_id = post(daemon)
-    assert daemon.state(queue_id, "b@dest.test") == "held"
+    assert daemon.recipient_state(queue_id, "b@dest.test") == "held"
     daemon.write_config(routes=good + "\nnonsense here")
     done = daemon.ctl("reload", check=False)
     assert done.returncode == EX_CONFIG
     assert "nonsense" in done.stderr
     # The one before still rules.
-    assert daemon.state(post(daemon), "b@dest.test") == "held"
+    assert daemon.recipient_state(post(daemon), "b@dest.test") == "held"
     daemon.write_config(routes=good)
     daemon.ctl("reload")
     post(daemon)

@@ -200,7 +200,7 @@ class Relayd:
         """{address: recipient} of a message that is still known."""
         return {r["address"]: r for r in self.json("show", queue_id)["recipients"]}
 
-    def state(self, queue_id, address):
+    def recipient_state(self, queue_id, address):
         return self.recipients(queue_id)[address]["state"]
 
     def events(self, what):

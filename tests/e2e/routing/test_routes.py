@@ -31,7 +31,7 @@ def test_routes_by_recipient_and_sender(lab):
     assert one.wait(1)[0].recipients == ["b@dest.test"]
     assert two.wait(1)[0].recipients == ["b@other.test"]
     assert three.wait(1)[0].recipients == ["vip@dest.test"]
-    assert daemon.state(held, "b@other.test") == "held"
+    assert daemon.recipient_state(held, "b@other.test") == "held"
 
 
 def test_one_message_by_several_routes(lab):
@@ -78,7 +78,7 @@ def test_hold_keeps_until_release(lab):
         extra=smarthost("sink", sink), routes="route to dest.test hold\nroute default via sink"
     )
     queue_id = post(daemon, "b@dest.test")
-    assert daemon.state(queue_id, "b@dest.test") == "held"
+    assert daemon.recipient_state(queue_id, "b@dest.test") == "held"
     wait.never(lambda: sink.seen, "held mail was sent", 2)
     daemon.write_config(routes="route default via sink")
     daemon.ctl("reload")
