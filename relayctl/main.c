@@ -116,18 +116,24 @@ void tool_complain(const char *fmt, ...)
     fputc('\n', stderr);
 }
 
+/* A file that is just being edited must not hide the relayd that runs. */
 int tool_settings(struct tool *t)
 {
     struct diagnostics d = { 0 };
     struct err e = settings_load(t->config_path, &d, &t->settings);
+    int exit_code = EX_OK;
 
-    if (err_failed(e)) {
+    if (err_failed(e) && access(t->config_path, R_OK) != 0) {
         diagnostics_print(&d);
-        tool_complain("without a good configuration it is not known where relayd's socket and store are; "
-                      "one that runs goes on with the configuration it has");
+        exit_code = EX_CONFIG;
+    } else if (err_failed(e)) {
+        t->settings = settings_load_places(t->config_path);
+        if (!t->json)
+            tool_complain("%s has mistakes (see relayctl check); a relayd that runs goes on with what it has",
+                          t->config_path);
     }
     diagnostics_release(&d);
-    return err_failed(e) ? EX_CONFIG : EX_OK;
+    return exit_code;
 }
 
 void tool_release(struct tool *t)

@@ -124,20 +124,28 @@ struct bundle *settings_read(const char *path, char *const *envp)
     return conf_read(&settings_schema, path, envp);
 }
 
-struct err settings_load_bundle(const struct bundle *b, struct diagnostics *d,
-                                struct settings **out)
+/* Fills in what the bundle says, and the defaults of what it does not. */
+static struct settings *take_bundle(const struct bundle *b, struct diagnostics *d)
 {
     struct settings *s = mem_new(struct settings);
     struct settings_build build = { .s = s };
     struct conf c = { .schema = &settings_schema, .diags = d, .user = &build };
-    size_t errors_before = d->errors;
 
-    *out = NULL;
     *s = defaults;
     atomic_init(&s->refs, 1);
     s->pool = c.pool = pool_new();
     c.bundle = b;
     conf_load(&c, s);
+    return s;
+}
+
+struct err settings_load_bundle(const struct bundle *b, struct diagnostics *d,
+                                struct settings **out)
+{
+    size_t errors_before = d->errors;
+    struct settings *s = take_bundle(b, d);
+
+    *out = NULL;
     if (d->errors != errors_before) {
         settings_unref(s);
         return err_make(ERR_SYNTAX, "load the configuration");
@@ -145,6 +153,17 @@ struct err settings_load_bundle(const struct bundle *b, struct diagnostics *d,
     fill_in(s, d, b->name);
     *out = s;
     return ERR_OK;
+}
+
+struct settings *settings_load_places(const char *path)
+{
+    struct diagnostics d = { 0 };
+    struct bundle *b = settings_read(path, environ);
+    struct settings *s = take_bundle(b, &d);
+
+    bundle_free(b);
+    diagnostics_release(&d);
+    return s;
 }
 
 struct err settings_load(const char *path, struct diagnostics *d, struct settings **out)

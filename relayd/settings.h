@@ -209,6 +209,11 @@ struct bundle *settings_read(const char *path, char *const *envp);
 MUST_CHECK struct err settings_load_bundle(const struct bundle *b, struct diagnostics *d,
                                            struct settings **out);
 
+/* What is right in a file with mistakes, for a tool that looks for the relayd
+ * that runs with it: of all fields only hostname (may be NULL), state_dir and
+ * runtime_dir are to be used. */
+struct settings *settings_load_places(const char *path);
+
 /* Both steps, with the environment of this process. */
 MUST_CHECK struct err settings_load(const char *path, struct diagnostics *d, struct settings **out);
 
