@@ -391,6 +391,7 @@ static void handle_message_end(void *ctx, const struct smtp_content *content)
     snprintf(c->client, sizeof c->client, "%s", s->client);
     s->commit = c;
     s->draft = NULL;
+    s->held = false;
     queue_draft_commit(d, &env, commit_done, c);
     free(recipients);
     forget_envelope(s);

@@ -101,7 +101,8 @@ uint64_t smtp_server_timeout_ms(const struct smtp_server *s); /* for the next in
 void smtp_server_answer(struct smtp_server *s, unsigned code, const char *fmt, ...) PRINTF_LIKE(3, 4);
 bool smtp_server_parked(const struct smtp_server *s);
 
-/* Content flow: while held, fed bytes wait and wants_input() is false. */
+/* Content flow: while held, fed bytes wait and wants_input() is false. A hold
+ * ends with the content it was for, whose last bytes may have caused it. */
 void smtp_server_hold(struct smtp_server *s, bool on);
 
 /* The owner ends the session: 421 4.x.x text after the reply under way (at

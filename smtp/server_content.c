@@ -32,6 +32,7 @@ void server_content_free(struct smtp_server *s)
     buf_release(&s->content->header);
     free(s->content);
     s->content = NULL;
+    s->held = false;
 }
 
 static bool is_refused(const struct server_content *c)

@@ -205,6 +205,29 @@ static void test_hold_inside(void **state)
     free(text);
 }
 
+/* The last bytes of a message made its owner hold: no release will come for a
+ * message that is over, and the session goes on. */
+static void test_hold_at_the_end(void **state)
+{
+    struct owner o;
+
+    open_session(&o);
+    begin_data(&o);
+    say(&o, "Subject: a\r\n\r\n");
+    o.hold_each = true;
+    say(&o, "body\r\n.\r\nRSET\r\n");
+    answer(&o, "end", 250, "2.0.0 queued");
+    assert_said(&o, "250 2.0.0 queued\r\n250 2.0.0 ok\r\n");
+    assert_true(smtp_server_wants_input(o.server));
+    o.hold_each = false;
+    begin_data(&o);
+    say(&o, "Subject: a\r\n\r\n");
+    o.hold_each = true;
+    say(&o, "bo\ndy\r\n.\r\nRSET\r\n");
+    assert_said(&o, "550 5.6.0 message has a CR or LF that is not part of a CR LF\r\n250 2.0.0 ok\r\n");
+    smtp_server_free(o.server);
+}
+
 /* However it is cut, the header comes whole and first. */
 static void test_header_first(void **state)
 {
@@ -357,10 +380,11 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parked_order),        cmocka_unit_test(test_bounded_wait),
-        cmocka_unit_test(test_hold_inside),         cmocka_unit_test(test_header_first),
-        cmocka_unit_test(test_announced_too_large), cmocka_unit_test(test_shutdown_while_parked),
-        cmocka_unit_test(test_eof_while_parked),    cmocka_unit_test(test_free_while_parked),
-        cmocka_unit_test(test_timeouts_and_names),  cmocka_unit_test(test_idle_is_small),
+        cmocka_unit_test(test_hold_inside),         cmocka_unit_test(test_hold_at_the_end),
+        cmocka_unit_test(test_header_first),        cmocka_unit_test(test_announced_too_large),
+        cmocka_unit_test(test_shutdown_while_parked), cmocka_unit_test(test_eof_while_parked),
+        cmocka_unit_test(test_free_while_parked),   cmocka_unit_test(test_timeouts_and_names),
+        cmocka_unit_test(test_idle_is_small),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
