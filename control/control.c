@@ -219,6 +219,8 @@ void control_stop(struct control *c)
 {
     int fd;
 
+    if (c->daemon == NULL)
+        return;
     control_socket_remove(c->runtime_dir);
     fd = MHD_quiesce_daemon(c->daemon);
     if (fd >= 0)

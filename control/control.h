@@ -32,7 +32,7 @@ struct control_options {
  * there. `why`, for people, may be NULL. */
 MUST_CHECK struct err control_start(const struct control_options *opt, struct control **out, struct buf *why);
 /* Any thread, loop 0 too: the socket is gone, no request is being served any
- * more, neither queue nor dispatch will be touched. */
+ * more, neither queue nor dispatch will be touched. A second call does nothing. */
 void control_stop(struct control *c);
 void control_free(struct control *c); /* after control_stop and the end of loop 0; NULL is fine */
 

@@ -24,7 +24,7 @@ void request_refuse(struct request *r, unsigned status, const char *code, const 
     va_end(ap);
     json_decref(r->document);
     r->status = status;
-    r->document = json_pack("{s{sssO}}", "error", "code", code, "message", json_of_slice(buf_bytes(&text)));
+    r->document = json_pack("{s{ssso}}", "error", "code", code, "message", json_of_slice(buf_bytes(&text)));
     buf_release(&text);
 }
 
@@ -72,8 +72,7 @@ struct arguments {
     struct filter filter;
     uint64_t after;
     uint64_t limit, limit_max;
-    struct slice query;
-    char query_text[1024];
+    char query[1024];
     bool bad; /* the request is answered: refused */
 };
 
@@ -88,10 +87,9 @@ static bool take_query(struct arguments *a, const char *value)
 {
     size_t len = strlen(value);
 
-    if (len == 0 || len >= sizeof a->query_text)
+    if (len == 0 || len >= sizeof a->query)
         return refuse_argument(a, "q", value, "neither an id, an address nor a Message-ID");
-    memcpy(a->query_text, value, len + 1);
-    a->query = slice_make(a->query_text, len);
+    memcpy(a->query, value, len + 1);
     return true;
 }
 
@@ -186,10 +184,10 @@ static void do_trace(struct request *r, struct slice id, struct slice verb)
     struct arguments a = arguments_of(r, TRACE_MESSAGES_DEFAULT, TRACE_MESSAGES_MAX);
     json_t *out;
 
-    if (!a.bad && a.query.len == 0)
+    if (!a.bad && a.query[0] == '\0')
         request_refuse(r, 400, "bad_argument", "q is missing: an id, an address or a Message-ID");
     else if (!a.bad) {
-        struct err e = view_trace(&r->control->source, a.query, a.limit, &out);
+        struct err e = view_trace(&r->control->source, slice_str(a.query), a.limit, &out);
 
         answer(r, e, out);
     }

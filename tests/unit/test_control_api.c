@@ -443,6 +443,8 @@ static void test_orders(void **state)
     doc = ask(f, "POST", "/v1/queue/delete", "{\"all\": true}", 200);
     assert_int_equal(json_integer_value(json_object_get(doc, "messages")), 3);
     json_decref(doc);
+    while (strcmp(listed(f, "", NULL), "") != 0)
+        usleep(1000);
     free(hold);
     free(drop);
 }
@@ -484,6 +486,74 @@ static void test_stuck_scheduler(void **state)
 
     end_loop(f);
     json_decref(ask(f, "GET", "/v1/status", NULL, 503));
+}
+
+/* What must be the same with the engine at work and with it down. */
+static char *lasting(json_t *doc)
+{
+    static const char *const moving[] = { "age_ms" };
+    json_t *recipient;
+    size_t i;
+    char *text;
+
+    for (size_t k = 0; k < countof(moving); k++)
+        json_object_del(doc, moving[k]);
+    json_array_foreach(json_object_get(doc, "recipients"), i, recipient) {
+        json_object_del(recipient, "state"); /* a hold route is the scheduler's knowledge */
+        json_object_del(recipient, "next_attempt");
+        json_object_del(recipient, "next_attempt_ms");
+        json_object_del(recipient, "next_in_ms");
+    }
+    text = json_dumps(doc, JSON_SORT_KEYS);
+    json_decref(doc);
+    return text;
+}
+
+static void test_engine_down(void **state)
+{
+    struct fix *f = *state;
+    struct queue_options qopt = { .state_dir = f->path, .clock = &clock_system, .read_only = true };
+    struct source source = { .clock = &clock_system, .hostname = "mx.test", .version = "1" };
+    const struct filter none = { 0 };
+    char *path = path_of(f->ids[3], "");
+    char *up = lasting(ask(f, "GET", path, NULL, 200)), *down;
+    char *trace_up, *trace_down;
+    json_t *doc = ask(f, "GET", "/v1/trace?q=s3@from.example", NULL, 200);
+
+    trace_up = json_dumps(doc, JSON_SORT_KEYS);
+    json_decref(doc);
+    control_stop(f->control);
+    control_stop(f->control);
+    end_loop(f);
+    control_free(f->control);
+    dispatch_free(f->dispatch);
+    queue_close(f->queue);
+    f->control = NULL;
+    f->dispatch = NULL;
+    assert_ok(queue_open(&qopt, &f->queue));
+    source.queue = f->queue;
+
+    assert_ok(view_message(&source, f->ids[3], &doc));
+    down = lasting(doc);
+    assert_string_equal(down, up);
+    assert_ok(view_trace(&source, SLICE("s3@from.example"), 10, &doc));
+    trace_down = json_dumps(doc, JSON_SORT_KEYS);
+    json_decref(doc);
+    assert_string_equal(trace_down, trace_up);
+    assert_ok(view_queue(&source, &none, 0, 3, &doc));
+    assert_int_equal(json_array_size(json_object_get(doc, "messages")), 3);
+    assert_true(json_is_string(json_object_get(doc, "next")));
+    json_decref(doc);
+    assert_ok(view_status(&source, &doc));
+    assert_int_equal(json_integer_value(json_object_get(json_object_get(doc, "queue"), "messages")), 5);
+    assert_true(json_is_false(json_object_get(doc, "running")));
+    json_decref(doc);
+    assert_err(view_message(&source, 1, &doc), ERR_NOT_FOUND);
+    free(path);
+    free(up);
+    free(down);
+    free(trace_up);
+    free(trace_down);
 }
 
 static void *stop_soon(void *arg)
@@ -548,6 +618,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_status_and_sites, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stuck_scheduler, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stop_while_asked, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_engine_down, setup, teardown),
         cmocka_unit_test_setup_teardown(test_socket, setup, teardown),
     };
 
