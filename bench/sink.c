@@ -177,6 +177,15 @@ static bool control(struct sink *k)
     return true;
 }
 
+/* Standard input that can't be waited for, such as /dev/null, says nothing. */
+static void watch_control(struct sink *k, bool *running)
+{
+    struct epoll_event ev = { .events = EPOLLIN, .data.ptr = running };
+
+    if (epoll_ctl(k->epoll, EPOLL_CTL_ADD, STDIN_FILENO, &ev) != 0 && errno != EPERM)
+        fatal("epoll_ctl");
+}
+
 static void usage(void)
 {
     fprintf(stderr, "usage: sink [--check] [--record FILE] [ADDRESS:]PORT\n");
@@ -215,7 +224,7 @@ int main(int argc, char **argv)
     signal(SIGPIPE, SIG_IGN);
     k.epoll = epoll_create1(EPOLL_CLOEXEC);
     listen_on(&k, where);
-    watch(&k, STDIN_FILENO, EPOLL_CTL_ADD, EPOLLIN, &running);
+    watch_control(&k, &running);
     while (running) {
         struct epoll_event events[EVENTS_MAX];
         int n = epoll_wait(k.epoll, events, EVENTS_MAX, -1);
