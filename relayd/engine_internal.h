@@ -41,6 +41,7 @@ struct engine {
     struct dns_cache *dns_cache;
     struct history *history;
     struct control *control;
+    bool services_stopped;
     struct engine_loop *loops;
     unsigned loop_count;
     struct loop **loop_list;
@@ -68,7 +69,7 @@ void engine_close_listeners(struct engine_loop *el);
 /* History and the control socket. */
 MUST_CHECK struct err engine_services_start(struct engine *en);
 void engine_services_reload(struct engine *en);
-void engine_services_stop(struct engine *en); /* nothing more begins */
+void engine_services_stop(struct engine *en); /* nothing more begins; twice is fine */
 void engine_services_free(struct engine *en); /* after the loops' last turn */
 void engine_reload_outcome(struct engine *en, uint32_t serial, bool ok, struct slice text);
 void engine_flush_channel(struct engine *en);

@@ -136,6 +136,9 @@ void engine_services_reload(struct engine *en)
 
 void engine_services_stop(struct engine *en)
 {
+    if (en->services_stopped)
+        return;
+    en->services_stopped = true;
     pthread_mutex_lock(&en->reload_lock);
     en->reload_ended = true; /* whoever waits for a reload waits no more */
     pthread_cond_broadcast(&en->reload_told);
