@@ -185,12 +185,13 @@ static void job_done(struct job *j)
     struct dispatch *d = a->dispatch;
     struct site *s = a->site;
     struct site_conn *sc = a->conn;
+    bool usable = j->conn_usable; /* the job goes with its attempt */
 
     sc->busy = false;
     s->busy_count--;
     if (j->connected_ms != 0)
         sc->proven = true;
-    if (!j->conn_usable) {
+    if (!usable) {
         sc->proven = false;
         sc->spent = true; /* else jobs would go to and fro until its QUIT is answered */
     }
@@ -206,7 +207,7 @@ static void job_done(struct job *j)
         back_to_site(a);
     else
         attempt_finish(a);
-    if (j->conn_usable && d->draining)
+    if (usable && d->draining)
         conn_quit(sc->conn);
     dispatch_pump(d, s);
     dispatch_conn_free_if_gone(d, sc);
