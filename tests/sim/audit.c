@@ -260,7 +260,9 @@ static void judge(struct sim *sim, struct rcpt *r)
         broken(sim, "%s has not come to its end", r->address);
     if (r->final_events != 1)
         broken(sim, "%s has %u final events", r->address, r->final_events);
-    if (r->deleted || m->from_domain == NULL) {
+    if (r->deleted)
+        return; /* by whatever came first */
+    if (m->from_domain == NULL) {
         if (r->dsn_failed != 0)
             broken(sim, "%s: nobody was to be told", r->address);
         return;

@@ -149,8 +149,8 @@ static void refused(struct client *c, enum wait w, unsigned code, struct slice l
 {
     struct sim *sim = c->sim;
 
-    /* A store that is broken for a while is a reason, and nothing else is. */
-    if (code >= 500 || (code != 421 && !sim->commit_faults))
+    /* A store that is broken for a while is a reason, and a stop; nothing else is. */
+    if (code >= 500 || (!sim->commit_faults && code != 421))
         broken(sim, "a client is refused at step %d: %.*s", w, (int)line.len, line.ptr);
     trace(sim, "client: refused at step %d: %u", w, code);
     leave(c);
@@ -269,7 +269,7 @@ static void arrival_fire(struct timer *t)
 
     if (sim->now_ms + DAY_MS / 2 >= sim->end_ms)
         return;
-    if (sim->life != NULL)
+    if (sim->life != NULL && !sim->stopping) /* the listeners are closed first */
         client_start(sim);
     timers_arm(&sim->timers, &sim->arrival, sim->now_ms + (chance(sim, 40) ? roll(sim, SECOND_MS) : roll(sim, 3 * mean)));
 }

@@ -90,39 +90,71 @@ void life_crash(struct sim *sim)
     sim->life = NULL;
 }
 
+/* The loops' last run: what was posted is still done, but no time passes. */
+static void last_turns(struct life *l)
+{
+    bool more = true;
+
+    while (more) {
+        more = false;
+        for (unsigned i = 0; i < LOOPS; i++) {
+            if (l->loops[i].posts == NULL && !l->loops[i].io)
+                continue;
+            loop_turn(&l->loops[i]);
+            more = true;
+        }
+    }
+}
+
 static void drained(void *ctx)
 {
     *(bool *)ctx = true;
 }
 
-void life_stop(struct sim *sim)
+static void tear_down(struct sim *sim, struct life *l, bool clean)
+{
+    queue_finish(l->queue);
+    last_turns(l);
+    for (unsigned i = 0; i < LOOPS; i++)
+        acceptor_release(&l->acceptors[i]);
+    history_free(l->history);
+    dispatch_free(l->dispatch);
+    if (clean)
+        last_turns(l);
+    for (unsigned i = 0; i < LOOPS; i++) {
+        resolver_release(&l->resolvers[i], clean);
+        if (clean)
+            loop_release(&l->loops[i]);
+        else
+            loop_abandon(&l->loops[i]);
+    }
+    queue_close(l->queue);
+    clients_free(l->clients);
+}
+
+void life_stop(struct sim *sim, uint64_t drain_ms)
 {
     struct life *l = sim->life;
     bool done = false;
-    uint64_t until = sim->now_ms + 30 * MINUTE_MS;
+    uint64_t until = sim->now_ms + drain_ms;
 
+    trace(sim, "stop");
+    sim->stopping = true;
     for (unsigned i = 0; i < LOOPS; i++)
         acceptor_drain(&l->acceptors[i]);
     history_stop(l->history);
     dispatch_drain(l->dispatch, drained, &done);
-    while (!done && sim->now_ms < until)
+    while (!(done && clients_count(l->clients) == 0) && sim->now_ms < until)
         sim_step(sim);
-    if (!done)
+    if (sim->healed && !done)
         broken(sim, "a stop does not come to its end");
-    for (uint64_t end = sim->now_ms + MINUTE_MS; sim->now_ms < end;)
-        sim_step(sim); /* connections linger */
-    for (unsigned i = 0; i < LOOPS; i++)
-        acceptor_release(&l->acceptors[i]);
-    clients_free(l->clients);
-    dispatch_free(l->dispatch);
-    history_free(l->history);
-    queue_close(l->queue);
-    for (unsigned i = 0; i < LOOPS; i++) {
-        while (loop_runnable(&l->loops[i]))
-            loop_turn(&l->loops[i]);
-        resolver_release(&l->resolvers[i]);
-        loop_release(&l->loops[i]);
-    }
-    free(l);
+    if (sim->healed) /* connections linger */
+        for (uint64_t end = sim->now_ms + MINUTE_MS; sim->now_ms < end;)
+            sim_step(sim);
+    trace(sim, "stopped");
+    tear_down(sim, l, sim->healed);
+    l->next = sim->dead;
+    sim->dead = l;
     sim->life = NULL;
+    sim->stopping = false;
 }

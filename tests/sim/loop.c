@@ -524,12 +524,14 @@ void loop_abandon(struct sim_loop *l)
     list_foreach (it, &l->wires) {
         struct wire *w = container_of(it, struct wire, link);
 
+        if (w->engine_closed)
+            continue; /* its end is on its way */
         timers_disarm(&w->sim->timers, &w->opening_timer);
         pipe_drop(w->sim, &w->down);
         /* Half of what was with the kernel may still arrive. */
         if (chance(w->sim, 50))
             pipe_drop(w->sim, &w->up);
-        if (w->open && !w->engine_closed)
+        if (w->open)
             pipe_add(w->sim, &w->up, SLICE_EMPTY, true, w->sim->now_ms + 1 + roll(w->sim, 50));
         w->engine_closed = true;
         w->told = true;

@@ -125,9 +125,9 @@ static void show_counts(const struct counts *c)
            (unsigned long long)c->duplicates, (unsigned long long)c->bounced, (unsigned long long)c->dropped,
            (unsigned long long)c->expired, (unsigned long long)c->dsns, (unsigned long long)c->warnings);
     printf("# %llu restarts, %llu in doubt, %llu lost connections, %llu body files, %llu failed DNS answers, "
-           "%llu failed commits, %llu steps\n",
+           "%llu failed commits, %llu orders, %llu steps\n",
            (unsigned long long)c->restarts, (unsigned long long)c->doubts, (unsigned long long)c->cuts,
-           (unsigned long long)c->blobs, (unsigned long long)c->dns_failures, (unsigned long long)c->commit_failures,
+           (unsigned long long)c->blobs, (unsigned long long)c->dns_failures, (unsigned long long)c->commit_failures, (unsigned long long)c->orders,
            (unsigned long long)c->steps);
 }
 

@@ -182,8 +182,10 @@ void resolver_init(struct sim_resolver *r, struct sim *sim, struct loop *l)
     list_init(&r->queries);
 }
 
-void resolver_release(struct sim_resolver *r)
+void resolver_release(struct sim_resolver *r, bool clean)
 {
-    if (!list_empty(&r->queries))
+    if (clean && !list_empty(&r->queries))
         broken(r->sim, "DNS questions are left after the end");
+    list_foreach_safe (it, next, &r->queries)
+        query_free(container_of(it, struct dns_query, link));
 }

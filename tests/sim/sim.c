@@ -101,9 +101,12 @@ static bool turn_a_loop(struct sim *sim)
 
 static void maybe_crash(struct sim *sim)
 {
-    if (sim->life == NULL || !sim->may_crash || sim->fuse > 0)
+    if (sim->life == NULL || !sim->may_crash || sim->stopping || sim->fuse > 0)
         return;
-    life_crash(sim);
+    if (chance(sim, 30))
+        life_stop(sim, roll(sim, 30 * SECOND_MS));
+    else
+        life_crash(sim);
     timers_arm(&sim->timers, &sim->start, sim->now_ms + roll(sim, chance(sim, 80) ? 5 * SECOND_MS : 2 * HOUR_MS));
 }
 
@@ -280,6 +283,7 @@ static void drain(struct sim *sim)
         if (sim->now_ms < look || sim->life == NULL || timer_armed(&sim->disk))
             continue;
         look = sim->now_ms + 5 * MINUTE_MS;
+        admin_release_all(sim);
         audit_store(sim);
         if (sim->stored == 0)
             return;
@@ -300,12 +304,13 @@ struct result sim_run(const struct options *opt)
     plant_begin(sim);
     life_start(sim);
     clients_begin(sim);
+    admin_begin(sim);
     while (sim->now_ms < sim->end_ms)
         sim_step(sim);
     heal(sim);
     drain(sim);
     audit_end(sim);
-    life_stop(sim);
+    life_stop(sim, 30 * MINUTE_MS);
     result = (struct result){ sim->hash, sim->counts };
     plant_begin(NULL);
     acceptor_config_unref(sim->config);

@@ -240,7 +240,7 @@ struct sim_resolver {
     struct list queries;
 };
 void resolver_init(struct sim_resolver *r, struct sim *sim, struct loop *l);
-void resolver_release(struct sim_resolver *r);
+void resolver_release(struct sim_resolver *r, bool clean); /* clean: nothing may be left */
 
 /* remote.c: the world's SMTP servers */
 void remote_accept(struct host *h, struct wire *w);
@@ -262,7 +262,7 @@ struct life { /* from a start to a crash */
 
 void life_start(struct sim *sim);
 void life_crash(struct sim *sim);
-void life_stop(struct sim *sim); /* drains and ends as SIGTERM does */
+void life_stop(struct sim *sim, uint64_t drain_ms); /* drains and ends as SIGTERM does */
 
 /* ---- the ledger --------------------------------------------------------------------------- */
 
@@ -278,7 +278,7 @@ struct rcpt {
     bool failed_ok;       /* there was a reason to give it up */
     bool stored;          /* at the last walk */
     bool gone;            /* final: seen leaving the store */
-    bool deleted, held, ordered;
+    bool deleted, held, ordered; /* what an admin wanted of it */
     uint64_t not_before_ms;   /* the earliest next attempt */
     uint64_t stored_next_wall;
     uint32_t attempts;
@@ -338,6 +338,10 @@ void audit_end(struct sim *sim);      /* all is over */
 
 void clients_begin(struct sim *sim);
 
+/* admin.c: orders in the middle of it all */
+void admin_begin(struct sim *sim);
+void admin_release_all(struct sim *sim);
+
 /* ---- the whole --------------------------------------------------------------------------------- */
 
 struct sim {
@@ -346,7 +350,7 @@ struct sim {
     uint64_t now_ms;
     struct clock clock;
     struct timers timers; /* the world's */
-    struct timer disk, arrival, faults, start;
+    struct timer disk, arrival, faults, start, admin;
     struct life *life, *dead;
     struct dns_zone zone;
     struct ledger ledger;
@@ -354,7 +358,7 @@ struct sim {
     struct delivery_policy policy;
     struct retry_policy retry;
     uint64_t end_ms;      /* no new mail from then on, and all is healed */
-    bool healed;
+    bool healed, stopping;
     bool dirty;           /* commits since the last walk */
     uint64_t stored;      /* recipients, at the last walk */
     uint64_t started_ms;  /* this life */
