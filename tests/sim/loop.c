@@ -183,10 +183,18 @@ void wire_fin(struct wire *w, uint64_t delay_ms)
         pipe_add(w->sim, &w->down, SLICE_EMPTY, true, w->sim->now_ms + delay_ms + 1 + roll(w->sim, w->latency_ms + 1));
 }
 
-void wire_reset(struct wire *w)
+/* What is on its way is lost, but for our own notice of the engine's end. */
+static void lose_all(struct wire *w)
 {
     pipe_drop(w->sim, &w->up);
     pipe_drop(w->sim, &w->down);
+    if (w->engine_closed)
+        pipe_add(w->sim, &w->up, SLICE_EMPTY, true, w->sim->now_ms + 1);
+}
+
+void wire_reset(struct wire *w)
+{
+    lose_all(w);
     if (!w->engine_closed && !w->end_due) {
         w->end_due = true;
         w->end_why = err_sys(ECONNRESET, "read");
@@ -198,8 +206,7 @@ void wire_reset(struct wire *w)
 void wire_hole(struct wire *w)
 {
     w->hole = true;
-    pipe_drop(w->sim, &w->up);
-    pipe_drop(w->sim, &w->down);
+    lose_all(w);
 }
 
 /* ---- the engine's end ------------------------------------------------------------- */
