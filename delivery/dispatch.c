@@ -174,6 +174,8 @@ void dispatch_schedule_message(struct dispatch *d, struct message *m)
     size_t memory = message_memory(m);
     struct group *g, *next;
 
+    if (schedule_find(d->sched, m->id) != NULL)
+        return; /* the audit was faster */
     for (uint32_t i = 0; i < m->recipient_count; i++) {
         const struct recipient *r = &m->recipients[i];
         struct dest *dest = dest_of_recipient(d, r);
@@ -237,6 +239,26 @@ struct recovery {
     uint64_t recipients;
 };
 
+static struct group *adopt(struct dispatch *d, uint64_t id, const struct recipient *r, struct dest *dest)
+{
+    struct group *g = add_group(d, id, r, dest);
+
+    set_times(d, g, r, queue_id_wall_ms(id));
+    if (g->state != GROUP_HELD) {
+        if (dest->kind == DEST_HOLD)
+            g->state = GROUP_ROUTE_HELD;
+        else
+            schedule_wait(d->sched, g);
+    }
+    return g;
+}
+
+void dispatch_adopt(struct dispatch *d, uint64_t id, const struct recipient *r)
+{
+    adopt(d, id, r, dest_of_recipient(d, r));
+    arm_tick(d);
+}
+
 static void recover_recipient(void *ctx, uint64_t id, const struct recipient *r)
 {
     struct recovery *rec = ctx;
@@ -249,14 +271,7 @@ static void recover_recipient(void *ctx, uint64_t id, const struct recipient *r)
         schedule_append_number(g, r->n);
         return;
     }
-    g = add_group(d, id, r, dest);
-    set_times(d, g, r, queue_id_wall_ms(id));
-    if (g->state != GROUP_HELD) {
-        if (dest->kind == DEST_HOLD)
-            g->state = GROUP_ROUTE_HELD;
-        else
-            schedule_wait(d->sched, g);
-    }
+    g = adopt(d, id, r, dest);
     rec->last = g;
     rec->last_next_wall_ms = r->next_wall_ms;
 }
@@ -271,6 +286,7 @@ struct err dispatch_recover(struct dispatch *d)
     if (rec.recipients != 0)
         log_info("qmgr", "%llu recipients found in the queue", (unsigned long long)rec.recipients);
     arm_tick(d);
+    audit_start(d);
     return ERR_OK;
 }
 
@@ -565,6 +581,7 @@ void dispatch_drain(struct dispatch *d, void (*drained)(void *ctx), void *ctx)
     d->drained = drained;
     d->drained_ctx = ctx;
     loop_disarm(d->opt.home, &d->tick);
+    audit_stop(d);
     list_foreach_safe (it, next, &d->local)
         attempt_free(container_of(it, struct attempt, link));
     HASH_ITER (hh, d->site_by_key, s, tmp) {
@@ -589,6 +606,7 @@ void dispatch_free(struct dispatch *d)
     loop_disarm(d->opt.home, &d->tick);
     loop_disarm(d->opt.home, &d->health);
     loop_disarm(d->opt.home, &d->dest_sweep);
+    audit_free(d);
     list_foreach_safe (it, next, &d->local)
         attempt_free(container_of(it, struct attempt, link));
     list_foreach_safe (it, next, &d->attempts)

@@ -81,6 +81,7 @@ struct dispatch {
     unsigned next_loop;
     struct timer tick;
     struct timer health;         /* while the store is broken */
+    struct audit *audit;
     struct list attempts;
     struct list local;           /* attempts without a connection that wait their turn */
     unsigned local_active;
@@ -106,6 +107,15 @@ void dispatch_site_down(struct dispatch *d, struct site *s, const char *why, uin
 void dispatch_site_up(struct dispatch *d, struct site *s);
 bool dispatch_site_full(struct dispatch *d, struct site *s);
 void dispatch_schedule_message(struct dispatch *d, struct message *m);
+
+/* A stored recipient that is not scheduled: now it is. */
+void dispatch_adopt(struct dispatch *d, uint64_t id, const struct recipient *r);
+
+/* audit.c */
+void audit_start(struct dispatch *d);
+void audit_stop(struct dispatch *d);
+void audit_free(struct dispatch *d);
+uint64_t audit_repaired(const struct dispatch *d); /* recipients since the start; 0 is right */
 
 /* dest.c */
 struct dest *dest_for(struct dispatch *d, const struct route *r, struct slice recipient);

@@ -39,8 +39,8 @@ static void order_run(struct post *p)
     struct dispatch_answer answer = { 0 };
 
     dispatch_order(sim->life->dispatch, o->id, o->what, &answer);
-    trace(sim, "order %d for message %u: %u recipients, %u busy", o->what, o->msg->token, answer.recipients,
-          answer.busy);
+    trace(sim, "order %d for message %u: %u recipients, %u busy", o->what, o->msg->token,
+          answer.recipients, answer.busy);
     if (answer.recipients != 0)
         for (size_t i = 0; i < o->msg->count; i++)
             expect(o, &o->msg->rcpts[i]);
@@ -70,8 +70,8 @@ static bool alive(const struct msg *m)
 
 static void admin_fire(struct timer *t)
 {
-    static const enum dispatch_order orders[] = { ORDER_RETRY, ORDER_HOLD, ORDER_RELEASE, ORDER_RELEASE,
-                                                  ORDER_DELETE, ORDER_BOUNCE };
+    static const enum dispatch_order orders[] = { ORDER_RETRY,   ORDER_HOLD,   ORDER_RELEASE,
+                                                  ORDER_RELEASE, ORDER_DELETE, ORDER_BOUNCE };
     struct sim *sim = container_of(t, struct sim, admin);
 
     timers_arm(&sim->timers, t, sim->now_ms + roll(sim, 4 * HOUR_MS));
@@ -80,7 +80,8 @@ static void admin_fire(struct timer *t)
     for (unsigned i = 0; i < 20; i++) {
         /* Mostly the latest: they are under way. */
         size_t back = roll(sim, chance(sim, 50) ? 4 : sim->ledger.count);
-        struct msg *m = back < sim->ledger.count ? sim->ledger.msgs[sim->ledger.count - 1 - back] : NULL;
+        struct msg *m =
+            back < sim->ledger.count ? sim->ledger.msgs[sim->ledger.count - 1 - back] : NULL;
 
         if (m == NULL || !alive(m))
             continue;

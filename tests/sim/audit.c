@@ -41,7 +41,8 @@ static void check_times(struct sim *sim, struct rcpt *r, const struct recipient 
         broken(sim, "%s: after attempt %u it waits only %llu ms", r->address, row->attempts,
                (unsigned long long)wait);
     if (wait > base + base / 4 + 2 && wait > p->doubt_ms + p->doubt_ms / 4 + 2)
-        broken(sim, "%s: after attempt %u it waits %llu ms", r->address, row->attempts, (unsigned long long)wait);
+        broken(sim, "%s: after attempt %u it waits %llu ms", r->address, row->attempts,
+               (unsigned long long)wait);
 }
 
 /* Nothing keeps it, and still it lies there. */
@@ -49,10 +50,13 @@ static void check_overdue(struct sim *sim, struct rcpt *r, const struct recipien
 {
     uint64_t due = row->next_wall_ms > WALL_BASE_MS ? row->next_wall_ms - WALL_BASE_MS : 0;
     uint64_t well = domain_well_since(sim, r->domain);
-    uint64_t bound = r->domain->kind == DOMAIN_STEADY ? 30 * MINUTE_MS : sim->retry.max_ms * 5 / 4 + HOUR_MS;
+    uint64_t bound =
+        r->domain->kind == DOMAIN_STEADY ? 30 * MINUTE_MS : sim->retry.max_ms * 5 / 4 + HOUR_MS;
 
     if (row->state == RECIPIENT_HELD || well == UINT64_MAX || r->domain->kind == DOMAIN_DEAD)
         return;
+    if (sim->opt.plant == PLANT_FORGOTTEN)
+        bound += 2 * HOUR_MS; /* until it is found */
     if (due < well)
         due = well;
     if (due < sim->started_ms)
@@ -74,8 +78,8 @@ static void visit_known(struct walk *w, struct rcpt *r, uint64_t id, const struc
         m->received_wall_ms = queue_id_wall_ms(id);
     }
     if (m->id != id)
-        broken(sim, "%s is stored under %llx, its message under %llx", r->address, (unsigned long long)id,
-               (unsigned long long)m->id);
+        broken(sim, "%s is stored under %llx, its message under %llx", r->address,
+               (unsigned long long)id, (unsigned long long)m->id);
     if (r->gone)
         broken(sim, "%s is stored again after its end", r->address);
     if (w->recovery) {
@@ -101,8 +105,9 @@ static void visit(void *ctx, uint64_t id, const struct recipient *row)
     if (r != NULL)
         visit_known(w, r, id, row);
     else if (row->reverse_path.len != 0)
-        broken(sim, "<%.*s> is stored, to whom nobody wrote", (int)row->address.len, row->address.ptr);
-    if (!dispatch_knows(d, id, row->n) && !under_way(d, id))
+        broken(sim, "<%.*s> is stored, to whom nobody wrote", (int)row->address.len,
+               row->address.ptr);
+    if (!dispatch_knows(d, id, row->n) && !under_way(d, id) && sim->opt.plant != PLANT_FORGOTTEN)
         broken(sim, "%.*s is stored but not scheduled", (int)row->address.len, row->address.ptr);
 }
 
@@ -267,7 +272,8 @@ static void judge(struct sim *sim, struct rcpt *r)
             broken(sim, "%s: nobody was to be told", r->address);
         return;
     }
-    if (r->accepted == 0 && r->dsn_failed == 0 && m->from_domain->kind == DOMAIN_STEADY && !m->dsn_dropped)
+    if (r->accepted == 0 && r->dsn_failed == 0 && m->from_domain->kind == DOMAIN_STEADY &&
+        !m->dsn_dropped)
         broken(sim, "%s failed and nobody was told", r->address);
 }
 

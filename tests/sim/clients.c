@@ -15,9 +15,9 @@ struct client {
     unsigned messages_left;
     struct msg *msg;
     size_t rcpt_at;
-    size_t sent;          /* of the stuffed content */
-    struct buf content;   /* dot-stuffed */
-    size_t leave_at;      /* bytes of content after which it is lost; SIZE_MAX: it stays */
+    size_t sent;        /* of the stuffed content */
+    struct buf content; /* dot-stuffed */
+    size_t leave_at;    /* bytes of content after which it is lost; SIZE_MAX: it stays */
     bool leave_at_dot;
     struct timer timer;
 };
@@ -101,8 +101,8 @@ static void next_message(struct client *c)
     stuff(c);
     c->leave_at = chance(sim, 4) ? roll(sim, buf_len(&c->content)) : SIZE_MAX;
     c->leave_at_dot = chance(sim, 3);
-    trace(sim, "client: message %u from <%s> for %zu, %zu bytes", c->msg->token, c->msg->reverse_path, c->msg->count,
-          buf_len(&c->msg->content));
+    trace(sim, "client: message %u from <%s> for %zu, %zu bytes", c->msg->token,
+          c->msg->reverse_path, c->msg->count, buf_len(&c->msg->content));
     say(c, W_MAIL, "MAIL FROM:<%s>", c->msg->reverse_path);
     if (c->pipelining)
         say_rcpts(c);
@@ -123,7 +123,8 @@ static void say_content(struct client *c)
     wire_send(c->wire, slice_head(rest, piece), 0);
     c->sent += piece;
     if (piece < rest.len) {
-        timers_arm(&sim->timers, &c->timer, sim->now_ms + roll(sim, chance(sim, 90) ? 200 : 60 * SECOND_MS));
+        timers_arm(&sim->timers, &c->timer,
+                   sim->now_ms + roll(sim, chance(sim, 90) ? 200 : 60 * SECOND_MS));
         return;
     }
     c->waits[c->wait_count++] = W_DOT;
@@ -158,7 +159,9 @@ static void refused(struct client *c, enum wait w, unsigned code, struct slice l
 
 static void answered(struct client *c, enum wait w, unsigned code, struct slice line)
 {
-    bool ok = w == W_GREETING ? code == 220 : w == W_DATA ? code == 354 : code == 250 || code == 221;
+    bool ok = w == W_GREETING ? code == 220
+              : w == W_DATA   ? code == 354
+                              : code == 250 || code == 221;
 
     if (!ok) {
         refused(c, w, code, line);
@@ -252,7 +255,9 @@ static void accept_on(struct wire *w)
 static void client_start(struct sim *sim)
 {
     struct client *c = mem_new(struct client);
-    struct net_addr from = { .family = AF_INET, .port = 4000, .bytes = { 10, 0, 0, (uint8_t)roll(sim, 200) } };
+    struct net_addr from = { .family = AF_INET,
+                             .port = 4000,
+                             .bytes = { 10, 0, 0, (uint8_t)roll(sim, 200) } };
 
     c->sim = sim;
     c->timer.fire = pause_fire;
@@ -271,7 +276,8 @@ static void arrival_fire(struct timer *t)
         return;
     if (sim->life != NULL && !sim->stopping) /* the listeners are closed first */
         client_start(sim);
-    timers_arm(&sim->timers, &sim->arrival, sim->now_ms + (chance(sim, 40) ? roll(sim, SECOND_MS) : roll(sim, 3 * mean)));
+    timers_arm(&sim->timers, &sim->arrival,
+               sim->now_ms + (chance(sim, 40) ? roll(sim, SECOND_MS) : roll(sim, 3 * mean)));
 }
 
 void clients_begin(struct sim *sim)

@@ -50,12 +50,14 @@ static void make_recipients(struct sim *sim, struct msg *m)
 
 static void make_body(struct sim *sim, struct msg *m)
 {
-    size_t want = chance(sim, 80) ? roll(sim, 2000) : chance(sim, 80) ? roll(sim, 20 * KIB) : roll(sim, 200 * KIB);
+    size_t want = chance(sim, 80)   ? roll(sim, 2000)
+                  : chance(sim, 80) ? roll(sim, 20 * KIB)
+                                    : roll(sim, 200 * KIB);
     struct buf *b = &m->content;
     size_t begin;
 
-    buf_printf(b, "X-Sim-Token: %u\r\nMessage-ID: <%u@sim.test>\r\nFrom: <%s>\r\n", m->token, m->token,
-               m->reverse_path);
+    buf_printf(b, "X-Sim-Token: %u\r\nMessage-ID: <%u@sim.test>\r\nFrom: <%s>\r\n", m->token,
+               m->token, m->reverse_path);
     if (chance(sim, 10)) /* a header that does not fit its record */
         for (unsigned i = 0; i < 150; i++)
             buf_printf(b, "X-Filler-%u: %llx %llx\r\n", i, (unsigned long long)rng_u64(&sim->rng),
@@ -69,7 +71,9 @@ static void make_body(struct sim *sim, struct msg *m)
         for (size_t i = 0; i < len; i++) {
             if (i % 8 == 0)
                 bits = bits * 0x9e3779b97f4a7c15ull + m->token;
-            buf_add_byte(b, i == 0 && len % 7 == 0 ? '.' : (char)(' ' + (bits >> (8 * (i % 8)) & 0xff) % 95));
+            buf_add_byte(b, i == 0 && len % 7 == 0
+                                ? '.'
+                                : (char)(' ' + (bits >> (8 * (i % 8)) & 0xff) % 95));
         }
         buf_add_str(b, "\r\n");
     }
@@ -242,7 +246,8 @@ static void check_content(struct sim *sim, const struct msg *m, struct slice con
     struct slice before, got;
 
     if (content.len < want.len)
-        broken(sim, "message %u came with %zu bytes instead of %zu", m->token, content.len, want.len);
+        broken(sim, "message %u came with %zu bytes instead of %zu", m->token, content.len,
+               want.len);
     before = slice_head(content, content.len - want.len);
     got = slice_from(content, content.len - want.len);
     if (!slice_eq(got, want))
@@ -260,7 +265,8 @@ void ledger_accept(struct sim *sim, struct slice reverse_path, struct rcpt **abo
         broken(sim, "content without a token was sent");
     check_content(sim, m, content);
     if (!slice_eq(reverse_path, slice_str(m->reverse_path)))
-        broken(sim, "message %u came from <%.*s>", m->token, (int)reverse_path.len, reverse_path.ptr);
+        broken(sim, "message %u came from <%.*s>", m->token, (int)reverse_path.len,
+               reverse_path.ptr);
     for (size_t i = 0; i < count; i++) {
         struct rcpt *r = about[i];
 
@@ -352,7 +358,8 @@ int ledger_accept_dsn(struct sim *sim, struct slice to, struct slice content)
         broken(sim, "a notification without Message-ID");
     if (dsn >= 0) {
         if (sim->ledger.dsns[dsn].confirmed)
-            broken(sim, "a notification to <%.*s> was delivered twice for no reason", (int)to.len, to.ptr);
+            broken(sim, "a notification to <%.*s> was delivered twice for no reason", (int)to.len,
+                   to.ptr);
         return dsn;
     }
     dsn = add_dsn(sim, message_id);

@@ -3,12 +3,15 @@
  */
 #include "tests/sim/sim.h"
 
+#include "delivery/dispatch_internal.h"
+
 static void arrived(void *ctx, struct message *m)
 {
     struct sim *sim = ctx;
 
     ledger_committed(sim, m);
-    if (sim->opt.plant == PLANT_UNSCHEDULED && chance(sim, 5))
+    if ((sim->opt.plant == PLANT_UNSCHEDULED || sim->opt.plant == PLANT_FORGOTTEN) &&
+        chance(sim, 5))
         return;
     dispatch_arrived(sim->life->dispatch, m);
 }
@@ -23,9 +26,12 @@ static void check(struct sim *sim, struct err e, const char *what)
 
 static void start_services(struct sim *sim, struct life *l)
 {
-    struct history_options opt = { .keep_ms = 30 * DAY_MS, .bytes_max = 1024 * MIB, .tick_ms = HOUR_MS };
+    struct history_options opt = { .keep_ms = 30 * DAY_MS,
+                                   .bytes_max = 1024 * MIB,
+                                   .tick_ms = HOUR_MS };
 
-    check(sim, history_start(l->queue, &l->loops[0].base, &opt, &l->history), "starting the history");
+    check(sim, history_start(l->queue, &l->loops[0].base, &opt, &l->history),
+          "starting the history");
     l->clients = clients_new();
     for (unsigned i = 0; i < LOOPS; i++)
         acceptor_init(&l->acceptors[i], &l->loops[i].base, l->queue, l->clients, sim->config);
@@ -56,7 +62,9 @@ void life_start(struct sim *sim)
         .resolvers = l->resolver_list,
         .loop_count = LOOPS,
         .policy = &sim->policy,
-        .hot_memory_max = chance(sim, 20) ? 0 : chance(sim, 50) ? 100 * KIB : 64 * MIB,
+        .hot_memory_max = chance(sim, 20)   ? 0
+                          : chance(sim, 50) ? 100 * KIB
+                                            : 64 * MIB,
     };
 
     for (unsigned i = 0; i < LOOPS; i++) {
@@ -82,6 +90,7 @@ void life_crash(struct sim *sim)
 
     trace(sim, "crash");
     sim->counts.restarts++;
+    sim->counts.repaired += audit_repaired(l->dispatch);
     for (unsigned i = 0; i < LOOPS; i++)
         loop_abandon(&l->loops[i]);
     queue_abandon(l->queue);
@@ -152,6 +161,9 @@ void life_stop(struct sim *sim, uint64_t drain_ms)
         for (uint64_t end = sim->now_ms + MINUTE_MS; sim->now_ms < end;)
             sim_step(sim);
     trace(sim, "stopped");
+    sim->counts.repaired += audit_repaired(l->dispatch);
+    if (sim->counts.repaired != 0 && sim->opt.plant == PLANT_NONE)
+        broken(sim, "the engine found recipients that it had forgotten");
     tear_down(sim, l, sim->healed);
     l->next = sim->dead;
     sim->dead = l;

@@ -12,7 +12,8 @@
 static void pipe_arm(struct sim *sim, struct pipe *p)
 {
     if (p->first != NULL)
-        timers_arm(&sim->timers, &p->timer, p->first->at_ms > sim->now_ms ? p->first->at_ms : sim->now_ms);
+        timers_arm(&sim->timers, &p->timer,
+                   p->first->at_ms > sim->now_ms ? p->first->at_ms : sim->now_ms);
 }
 
 static void pipe_add(struct sim *sim, struct pipe *p, struct slice bytes, bool fin, uint64_t at_ms)
@@ -36,12 +37,14 @@ static void pipe_add(struct sim *sim, struct pipe *p, struct slice bytes, bool f
 }
 
 /* In pieces, cut anywhere. */
-static void pipe_write(struct sim *sim, struct pipe *p, struct slice bytes, uint64_t delay_ms, unsigned latency_ms)
+static void pipe_write(struct sim *sim, struct pipe *p, struct slice bytes, uint64_t delay_ms,
+                       unsigned latency_ms)
 {
     while (bytes.len > 0) {
         size_t piece = chance(sim, 60) ? bytes.len : 1 + roll(sim, bytes.len);
 
-        pipe_add(sim, p, slice_head(bytes, piece), false, sim->now_ms + delay_ms + 1 + roll(sim, latency_ms + 1));
+        pipe_add(sim, p, slice_head(bytes, piece), false,
+                 sim->now_ms + delay_ms + 1 + roll(sim, latency_ms + 1));
         bytes = slice_from(bytes, piece);
     }
 }
@@ -180,7 +183,8 @@ void wire_mark(struct wire *w, struct mark *m)
 void wire_fin(struct wire *w, uint64_t delay_ms)
 {
     if (!w->hole)
-        pipe_add(w->sim, &w->down, SLICE_EMPTY, true, w->sim->now_ms + delay_ms + 1 + roll(w->sim, w->latency_ms + 1));
+        pipe_add(w->sim, &w->down, SLICE_EMPTY, true,
+                 w->sim->now_ms + delay_ms + 1 + roll(w->sim, w->latency_ms + 1));
 }
 
 /* What is on its way is lost, but for our own notice of the engine's end. */
@@ -318,8 +322,8 @@ static struct wire *wire_new(struct sim_loop *l, const struct net_addr *remote)
     return w;
 }
 
-struct wire *wire_accept(struct sim_loop *l, const struct net_addr *client, const struct peer_ops *peer, void *ctx,
-                         void (*accepted)(struct wire *w))
+struct wire *wire_accept(struct sim_loop *l, const struct net_addr *client,
+                         const struct peer_ops *peer, void *ctx, void (*accepted)(struct wire *w))
 {
     struct wire *w = wire_new(l, client);
 
@@ -453,7 +457,7 @@ static void wire_turn(struct wire *w)
     if (w->engine_closed)
         return;
     if (w->accepted != NULL) {
-        void (*accepted)(struct wire *w) = w->accepted;
+        void (*accepted)(struct wire * w) = w->accepted;
 
         w->accepted = NULL;
         accepted(w);

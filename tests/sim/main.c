@@ -108,26 +108,34 @@ static void tell_failure(const struct options *opt, uint64_t seed, const struct 
 {
     if (WIFSIGNALED(o->status))
         printf("# seed %llu: killed by signal %d\n", (unsigned long long)seed, WTERMSIG(o->status));
-    printf("# repeat it: sim --seed %llu --days %u --trace FILE\n", (unsigned long long)seed, opt->days);
+    printf("# repeat it: sim --seed %llu --days %u --trace FILE\n", (unsigned long long)seed,
+           opt->days);
 }
 
 static void progress(uint64_t done, uint64_t of, unsigned failed)
 {
     if (isatty(2))
-        fprintf(stderr, "\r%llu of %llu seeds, %u failed ", (unsigned long long)done, (unsigned long long)of, failed);
+        fprintf(stderr, "\r%llu of %llu seeds, %u failed ", (unsigned long long)done,
+                (unsigned long long)of, failed);
 }
 
 static void show_counts(const struct counts *c)
 {
-    printf("# %llu messages for %llu recipients: %llu delivered, %llu duplicates, %llu bounced (%llu dropped), "
+    printf("# %llu messages for %llu recipients: %llu delivered, %llu duplicates, %llu bounced "
+           "(%llu dropped), "
            "%llu expired, %llu told, %llu warned\n",
-           (unsigned long long)c->messages, (unsigned long long)c->recipients, (unsigned long long)c->delivered,
-           (unsigned long long)c->duplicates, (unsigned long long)c->bounced, (unsigned long long)c->dropped,
-           (unsigned long long)c->expired, (unsigned long long)c->dsns, (unsigned long long)c->warnings);
-    printf("# %llu restarts, %llu in doubt, %llu lost connections, %llu body files, %llu failed DNS answers, "
-           "%llu failed commits, %llu orders, %llu steps\n",
-           (unsigned long long)c->restarts, (unsigned long long)c->doubts, (unsigned long long)c->cuts,
-           (unsigned long long)c->blobs, (unsigned long long)c->dns_failures, (unsigned long long)c->commit_failures, (unsigned long long)c->orders,
+           (unsigned long long)c->messages, (unsigned long long)c->recipients,
+           (unsigned long long)c->delivered, (unsigned long long)c->duplicates,
+           (unsigned long long)c->bounced, (unsigned long long)c->dropped,
+           (unsigned long long)c->expired, (unsigned long long)c->dsns,
+           (unsigned long long)c->warnings);
+    printf("# %llu restarts, %llu in doubt, %llu lost connections, %llu body files, %llu failed "
+           "DNS answers, "
+           "%llu failed commits, %llu orders, %llu repaired, %llu steps\n",
+           (unsigned long long)c->restarts, (unsigned long long)c->doubts,
+           (unsigned long long)c->cuts, (unsigned long long)c->blobs,
+           (unsigned long long)c->dns_failures, (unsigned long long)c->commit_failures,
+           (unsigned long long)c->orders, (unsigned long long)c->repaired,
            (unsigned long long)c->steps);
 }
 
@@ -151,8 +159,8 @@ static unsigned run_seeds(struct options *opt, uint64_t from, uint64_t to, unsig
         o = end(&runs[done % JOBS_MAX]);
         if (!o.ok)
             tell_failure(opt, done, &o);
-        printf("%s %llu - seed %llu\n", o.ok ? "ok" : "not ok", (unsigned long long)(done - from + 1),
-               (unsigned long long)done);
+        printf("%s %llu - seed %llu\n", o.ok ? "ok" : "not ok",
+               (unsigned long long)(done - from + 1), (unsigned long long)done);
         failed += !o.ok;
         add_counts(&sum, &o.result.counts);
         progress(++done - from, to - from + 1, failed);
@@ -183,10 +191,10 @@ static unsigned run_twice(struct options *opt, uint64_t from, uint64_t to)
 
         free(waste);
         if (!same)
-            printf("# seed %llu: %016llx and %016llx\n", (unsigned long long)seed, (unsigned long long)a.result.hash,
-                   (unsigned long long)b.result.hash);
-        printf("%s %llu - seed %llu twice\n", same ? "ok" : "not ok", (unsigned long long)(seed - from + 1),
-               (unsigned long long)seed);
+            printf("# seed %llu: %016llx and %016llx\n", (unsigned long long)seed,
+                   (unsigned long long)a.result.hash, (unsigned long long)b.result.hash);
+        printf("%s %llu - seed %llu twice\n", same ? "ok" : "not ok",
+               (unsigned long long)(seed - from + 1), (unsigned long long)seed);
         failed += !same;
     }
     return failed;
@@ -227,6 +235,8 @@ static bool range(const char *text, uint64_t *from, uint64_t *to)
 
 static enum plant plant_by_name(const char *name)
 {
+    if (strcmp(name, "forgotten") == 0)
+        return PLANT_FORGOTTEN;
     for (unsigned i = 0; i < PLANT_COUNT; i++)
         if (strcmp(plant_names[i], name) == 0)
             return (enum plant)i;
@@ -237,10 +247,17 @@ static enum plant plant_by_name(const char *name)
 int main(int argc, char **argv)
 {
     static const struct option longs[] = {
-        { "seed", 1, NULL, 's' },     { "seeds", 1, NULL, 's' }, { "days", 1, NULL, 'd' },
-        { "jobs", 1, NULL, 'j' },     { "trace", 1, NULL, 't' }, { "paranoid", 0, NULL, 'p' },
-        { "twice", 1, NULL, '2' },    { "plants", 1, NULL, 'P' }, { "plant", 1, NULL, 'x' },
-        { "log", 0, NULL, 'l' },      { 0 },
+        { "seed", 1, NULL, 's' },
+        { "seeds", 1, NULL, 's' },
+        { "days", 1, NULL, 'd' },
+        { "jobs", 1, NULL, 'j' },
+        { "trace", 1, NULL, 't' },
+        { "paranoid", 0, NULL, 'p' },
+        { "twice", 1, NULL, '2' },
+        { "plants", 1, NULL, 'P' },
+        { "plant", 1, NULL, 'x' },
+        { "log", 0, NULL, 'l' },
+        { 0 },
     };
     struct options opt = { .days = 7 };
     uint64_t from = 1, to = 20;
@@ -280,7 +297,8 @@ int main(int argc, char **argv)
             ok = false;
         }
         if (!ok || opt.days == 0 || jobs == 0 || jobs > JOBS_MAX) {
-            fprintf(stderr, "usage: sim --seeds A..B [--days N] [--jobs N] [--trace FILE] [--paranoid] [--log]\n"
+            fprintf(stderr, "usage: sim --seeds A..B [--days N] [--jobs N] [--trace FILE] "
+                            "[--paranoid] [--log]\n"
                             "       sim --twice A..B | --plants A..B\n");
             return 2;
         }

@@ -1,7 +1,7 @@
 /* tests/sim/names.c - the world's name servers: right, wrong, slow or silent. */
 #include "tests/sim/sim.h"
 
-#define SILENCE_MS (15 * SECOND_MS)
+#define SILENCE_MS      (15 * SECOND_MS)
 #define NEGATIVE_TTL_MS (5 * MINUTE_MS)
 
 struct dns_query {
@@ -31,7 +31,8 @@ static struct host *find_host(struct sim *sim, const char *name)
 static enum dns_mode mode_of(struct sim *sim, const char *name)
 {
     const struct domain *d = find_domain(sim, name);
-    int dark = sim->healed ? 0 : phase_at(sim->zone.blackouts, sim->zone.blackout_count, sim->now_ms);
+    int dark =
+        sim->healed ? 0 : phase_at(sim->zone.blackouts, sim->zone.blackout_count, sim->now_ms);
 
     if (dark != DNS_GOOD)
         return (enum dns_mode)dark;
@@ -150,7 +151,8 @@ static void query_fire(struct timer *t)
     done(ctx, &a);
 }
 
-static struct dns_query *do_ask(struct resolver *r, const char *name, enum dns_type type, dns_done *done, void *ctx)
+static struct dns_query *do_ask(struct resolver *r, const char *name, enum dns_type type,
+                                dns_done *done, void *ctx)
 {
     struct sim_resolver *sr = container_of(r, struct sim_resolver, base);
     struct dns_query *q = mem_new(struct dns_query);

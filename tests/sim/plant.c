@@ -6,8 +6,8 @@
 #include "queue/bounce.h"
 
 const char *const plant_names[PLANT_COUNT] = {
-    "none", "early-ack", "drop-deferred", "retry-soon", "unscheduled", "lose-outcome",
-    "dns-bounce", "no-dsn", "two-dsns", "torn-body",
+    "none",         "early-ack",  "drop-deferred", "retry-soon", "unscheduled",
+    "lose-outcome", "dns-bounce", "no-dsn",        "two-dsns",   "torn-body",
 };
 
 /* The wrapped functions have no context of ours. */
@@ -45,7 +45,8 @@ static void nobody_waits(void *ctx, struct err e, struct message *m)
 {
 }
 
-void __wrap_queue_draft_commit(struct queue_draft *d, const struct envelope *env, queue_done *done, void *ctx)
+void __wrap_queue_draft_commit(struct queue_draft *d, const struct envelope *env, queue_done *done,
+                               void *ctx)
 {
     struct early *e;
 
@@ -64,14 +65,16 @@ void __wrap_queue_draft_commit(struct queue_draft *d, const struct envelope *env
 
 /* ---- outcomes ------------------------------------------------------------------ */
 
-void __wrap_queue_apply(struct queue *q, const struct queue_update *u, struct loop *home, queue_done *done, void *ctx)
+void __wrap_queue_apply(struct queue *q, const struct queue_update *u, struct loop *home,
+                        queue_done *done, void *ctx)
 {
     struct queue_update changed = *u;
 
     for (size_t i = 0; i < u->change_count; i++)
         if (u->changes[i].event == EVENT_DEFERRED && now(PLANT_DROP_DEFERRED, 5))
             u->changes[i].final = true;
-    if (u->change_count > 0 && u->changes[0].event == EVENT_DELIVERED && now(PLANT_LOSE_OUTCOME, 10)) {
+    if (u->change_count > 0 && u->changes[0].event == EVENT_DELIVERED &&
+        now(PLANT_LOSE_OUTCOME, 10)) {
         changed.change_count = 0;
         changed.message_done = false;
     }
@@ -103,8 +106,8 @@ static void planted_answer(void *ctx, const struct mx_answer *a)
     free(p);
 }
 
-struct mx_query *__wrap_mx_ask(struct resolver *r, struct delivery_policy *policy, const char *domain, mx_done *done,
-                               void *ctx)
+struct mx_query *__wrap_mx_ask(struct resolver *r, struct delivery_policy *policy,
+                               const char *domain, mx_done *done, void *ctx)
 {
     struct mx_plant *p;
 
@@ -118,15 +121,17 @@ struct mx_query *__wrap_mx_ask(struct resolver *r, struct delivery_policy *polic
 
 /* ---- notifications ------------------------------------------------------------------ */
 
-struct message *__wrap_bounce_compose(struct queue *q, const struct message *m, const char *hostname,
-                                      enum mail_dsn_action action, const struct recipient *about, size_t count,
+struct message *__wrap_bounce_compose(struct queue *q, const struct message *m,
+                                      const char *hostname, enum mail_dsn_action action,
+                                      const struct recipient *about, size_t count,
                                       uint64_t now_wall_ms, uint64_t retry_until_wall_ms)
 {
     if (now(PLANT_NO_DSN, 30))
         return NULL;
     if (action == MAIL_DSN_DELAYED && now(PLANT_TWO_DSNS, 100))
         action = MAIL_DSN_FAILED;
-    return __real_bounce_compose(q, m, hostname, action, about, count, now_wall_ms, retry_until_wall_ms);
+    return __real_bounce_compose(q, m, hostname, action, about, count, now_wall_ms,
+                                 retry_until_wall_ms);
 }
 
 void __wrap_smtp_client_content(struct smtp_client *c, struct slice bytes, bool last)

@@ -15,15 +15,16 @@ void plant_begin(struct sim *sim);
     type __real_##name(__VA_ARGS__);                                                               \
     type __wrap_##name(__VA_ARGS__)
 
-WRAPPED(void, queue_draft_commit, struct queue_draft *d, const struct envelope *env, queue_done *done, void *ctx);
-WRAPPED(void, queue_apply, struct queue *q, const struct queue_update *u, struct loop *home, queue_done *done,
-        void *ctx);
+WRAPPED(void, queue_draft_commit, struct queue_draft *d, const struct envelope *env,
+        queue_done *done, void *ctx);
+WRAPPED(void, queue_apply, struct queue *q, const struct queue_update *u, struct loop *home,
+        queue_done *done, void *ctx);
 WRAPPED(uint64_t, retry_wait_ms, const struct retry_policy *p, unsigned attempts, struct rng *rng);
-WRAPPED(struct mx_query *, mx_ask, struct resolver *r, struct delivery_policy *policy, const char *domain,
-        mx_done *done, void *ctx);
-WRAPPED(struct message *, bounce_compose, struct queue *q, const struct message *m, const char *hostname,
-        enum mail_dsn_action action, const struct recipient *about, size_t count, uint64_t now_wall_ms,
-        uint64_t retry_until_wall_ms);
+WRAPPED(struct mx_query *, mx_ask, struct resolver *r, struct delivery_policy *policy,
+        const char *domain, mx_done *done, void *ctx);
+WRAPPED(struct message *, bounce_compose, struct queue *q, const struct message *m,
+        const char *hostname, enum mail_dsn_action action, const struct recipient *about,
+        size_t count, uint64_t now_wall_ms, uint64_t retry_until_wall_ms);
 WRAPPED(void, smtp_client_content, struct smtp_client *c, struct slice bytes, bool last);
 WRAPPED(int, mdb_txn_commit, MDB_txn *txn);
 

@@ -14,20 +14,20 @@ struct remote {
     struct sim *sim;
     struct wire *wire;
     struct buf in;
-    bool hello, in_data, dead;  /* dead: nothing more is said or heard */
+    bool hello, in_data, dead; /* dead: nothing more is said or heard */
     bool closing;
-    bool pending;               /* the final dot has come and its reply has not arrived */
+    bool pending; /* the final dot has come and its reply has not arrived */
     bool doubt_told;
     struct buf from;
     bool has_from;
     struct rcpt **rcpts;
     size_t count;
-    bool *refused;              /* unused recipients keep their place out */
-    struct buf dsn_to;          /* the recipient of a null reverse-path message of no rcpt */
+    bool *refused;     /* unused recipients keep their place out */
+    struct buf dsn_to; /* the recipient of a null reverse-path message of no rcpt */
     bool has_dsn_to;
     struct buf data;
-    size_t cut_at;              /* content after which the connection is lost; 0 = none */
-    bool nameless;              /* a null reverse-path: what a refused MAIL is about can't be told */
+    size_t cut_at; /* content after which the connection is lost; 0 = none */
+    bool nameless; /* a null reverse-path: what a refused MAIL is about can't be told */
 };
 
 /* ---- marks ------------------------------------------------------------------------ */
@@ -49,8 +49,8 @@ static void on_dsn_confirmed(struct sim *sim, struct mark *m)
     sim->ledger.dsns[m->n].confirmed = true;
 }
 
-static void mark_all(struct remote *r, void (*reached)(struct sim *sim, struct mark *m), struct rcpt **about,
-                     size_t count, uint64_t n)
+static void mark_all(struct remote *r, void (*reached)(struct sim *sim, struct mark *m),
+                     struct rcpt **about, size_t count, uint64_t n)
 {
     struct mark *m = mem_new(struct mark);
 
@@ -131,7 +131,8 @@ static enum fault fault(struct remote *r, enum stage st)
     case 2:
         return lossy[roll(r->sim, countof(lossy))];
     case 3:
-        return st == ST_CONTENT || (st == ST_MAIL && r->nameless) || chance(r->sim, 60) ? F_NONE : F_5XX;
+        return st == ST_CONTENT || (st == ST_MAIL && r->nameless) || chance(r->sim, 60) ? F_NONE
+                                                                                        : F_5XX;
     default:
         return F_NONE;
     }
@@ -259,7 +260,9 @@ static void do_data(struct remote *r)
         return;
     }
     r->in_data = true;
-    r->cut_at = !r->sim->healed && host_mode(r->host) == MODE_FLAKY && chance(r->sim, 6) ? 1 + roll(r->sim, 3000) : 0;
+    r->cut_at = !r->sim->healed && host_mode(r->host) == MODE_FLAKY && chance(r->sim, 6)
+                    ? 1 + roll(r->sim, 3000)
+                    : 0;
     say(r, "354 go on");
 }
 
@@ -329,8 +332,10 @@ static void do_hello(struct remote *r, struct slice line)
     {
         char text[300];
 
-        snprintf(text, sizeof text, "250-hello%s%s%s\r\n250 HELP", r->host->pipelining ? "\r\n250-PIPELINING" : "",
-                 r->host->eightbit ? "\r\n250-8BITMIME" : "", r->host->size ? "\r\n250-SIZE 50000000" : "");
+        snprintf(text, sizeof text, "250-hello%s%s%s\r\n250 HELP",
+                 r->host->pipelining ? "\r\n250-PIPELINING" : "",
+                 r->host->eightbit ? "\r\n250-8BITMIME" : "",
+                 r->host->size ? "\r\n250-SIZE 50000000" : "");
         say(r, text);
     }
 }

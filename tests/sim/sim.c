@@ -38,8 +38,8 @@ void broken(struct sim *sim, const char *fmt, ...)
     vsnprintf(text, sizeof text, fmt, ap);
     va_end(ap);
     trace(sim, "BROKEN: %s", text);
-    printf("# seed %llu, day %.3f: %s\n", (unsigned long long)sim->opt.seed, (double)sim->now_ms / (double)DAY_MS,
-           text);
+    printf("# seed %llu, day %.3f: %s\n", (unsigned long long)sim->opt.seed,
+           (double)sim->now_ms / (double)DAY_MS, text);
     fflush(NULL);
     _exit(3); /* also from deep inside the engine */
 }
@@ -107,7 +107,8 @@ static void maybe_crash(struct sim *sim)
         life_stop(sim, roll(sim, 30 * SECOND_MS));
     else
         life_crash(sim);
-    timers_arm(&sim->timers, &sim->start, sim->now_ms + roll(sim, chance(sim, 80) ? 5 * SECOND_MS : 2 * HOUR_MS));
+    timers_arm(&sim->timers, &sim->start,
+               sim->now_ms + roll(sim, chance(sim, 80) ? 5 * SECOND_MS : 2 * HOUR_MS));
 }
 
 void sim_step(struct sim *sim)
@@ -120,7 +121,8 @@ void sim_step(struct sim *sim)
         timers_run(&sim->timers, sim->now_ms);
         return;
     }
-    if (sim->dirty && sim->life != NULL && !timer_armed(&sim->disk) && (sim->opt.paranoid || chance(sim, 10)))
+    if (sim->dirty && sim->life != NULL && !timer_armed(&sim->disk) &&
+        (sim->opt.paranoid || chance(sim, 10)))
         audit_store(sim);
     let_time_pass(sim);
 }
@@ -166,7 +168,8 @@ static void faults_fire(struct timer *t)
     sim->commit_error = chance(sim, 50) ? EIO : ENOSPC;
     trace(sim, "commits %s", sim->commit_fails_now ? "fail" : "work");
     if (sim->commit_fails_now)
-        timers_arm(&sim->timers, t, sim->now_ms + roll(sim, chance(sim, 70) ? 3 * SECOND_MS : 10 * MINUTE_MS));
+        timers_arm(&sim->timers, t,
+                   sim->now_ms + roll(sim, chance(sim, 70) ? 3 * SECOND_MS : 10 * MINUTE_MS));
     else if (sim->now_ms < sim->end_ms)
         timers_arm(&sim->timers, t, sim->now_ms + roll(sim, DAY_MS));
 }
@@ -187,7 +190,8 @@ static void make_policy(struct sim *sim)
     r->factor_percent = chance(sim, 60) ? 200 : 100 + (unsigned)roll(sim, 300);
     r->max_ms = chance(sim, 50) ? 4 * HOUR_MS : r->first_ms + roll(sim, 2 * HOUR_MS);
     r->doubt_ms = chance(sim, 60) ? 30 * MINUTE_MS : MINUTE_MS + roll(sim, HOUR_MS);
-    r->expire_ms = chance(sim, 50) ? DAY_MS + roll(sim, 4 * DAY_MS) : 8 * HOUR_MS + roll(sim, 2 * DAY_MS);
+    r->expire_ms =
+        chance(sim, 50) ? DAY_MS + roll(sim, 4 * DAY_MS) : 8 * HOUR_MS + roll(sim, 2 * DAY_MS);
     r->warn_ms = chance(sim, 30) ? 0 : 4 * HOUR_MS;
     *p = (struct delivery_policy){
         .release = never_released,
@@ -257,8 +261,9 @@ static void make_run(struct sim *sim, const struct options *opt)
     make_settings(sim);
     world_make(sim);
     trace(sim, "first %llu factor %u max %llu doubt %llu expire %llu, %u connections, %u a site",
-          (unsigned long long)sim->retry.first_ms, sim->retry.factor_percent, (unsigned long long)sim->retry.max_ms,
-          (unsigned long long)sim->retry.doubt_ms, (unsigned long long)sim->retry.expire_ms, sim->policy.connections,
+          (unsigned long long)sim->retry.first_ms, sim->retry.factor_percent,
+          (unsigned long long)sim->retry.max_ms, (unsigned long long)sim->retry.doubt_ms,
+          (unsigned long long)sim->retry.expire_ms, sim->policy.connections,
           sim->policy.connections_per_site);
     if (sim->commit_faults)
         timers_arm(&sim->timers, &sim->faults, sim->now_ms + roll(sim, DAY_MS));
@@ -274,7 +279,8 @@ static void heal(struct sim *sim)
 
 static void drain(struct sim *sim)
 {
-    uint64_t longest = sim->retry.max_ms > sim->retry.doubt_ms ? sim->retry.max_ms : sim->retry.doubt_ms;
+    uint64_t longest =
+        sim->retry.max_ms > sim->retry.doubt_ms ? sim->retry.max_ms : sim->retry.doubt_ms;
     uint64_t until = sim->now_ms + 4 * longest + 6 * HOUR_MS;
     uint64_t look = sim->now_ms;
 

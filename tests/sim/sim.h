@@ -23,9 +23,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define LOOPS 2u
+#define LOOPS        2u
 #define WALL_BASE_MS 1790000000000ull
-#define OWN_NAME "relay.sim.test"
+#define OWN_NAME     "relay.sim.test"
 
 struct sim;
 struct life;
@@ -37,16 +37,18 @@ struct domain;
 
 enum plant {
     PLANT_NONE,
-    PLANT_EARLY_ACK,      /* 250 before the commit */
-    PLANT_DROP_DEFERRED,  /* a deferred recipient is forgotten */
-    PLANT_RETRY_SOON,     /* no back-off */
-    PLANT_UNSCHEDULED,    /* a new message is not scheduled */
-    PLANT_LOSE_OUTCOME,   /* a delivery is not written down */
-    PLANT_DNS_BOUNCE,     /* a dead resolver is taken for NXDOMAIN */
-    PLANT_NO_DSN,         /* a failure is not told */
-    PLANT_TWO_DSNS,       /* or told twice */
-    PLANT_TORN_BODY,      /* a byte of a body changes on its way */
+    PLANT_EARLY_ACK,     /* 250 before the commit */
+    PLANT_DROP_DEFERRED, /* a deferred recipient is forgotten */
+    PLANT_RETRY_SOON,    /* no back-off */
+    PLANT_UNSCHEDULED,   /* a new message is not scheduled */
+    PLANT_LOSE_OUTCOME,  /* a delivery is not written down */
+    PLANT_DNS_BOUNCE,    /* a dead resolver is taken for NXDOMAIN */
+    PLANT_NO_DSN,        /* a failure is not told */
+    PLANT_TWO_DSNS,      /* or told twice */
+    PLANT_TORN_BODY,     /* a byte of a body changes on its way */
     PLANT_COUNT,
+    /* Not caught but healed, by the engine's own audit. */
+    PLANT_FORGOTTEN, /* a new message is not scheduled */
 };
 extern const char *const plant_names[PLANT_COUNT];
 
@@ -55,16 +57,17 @@ extern const char *const plant_names[PLANT_COUNT];
 struct options {
     uint64_t seed;
     unsigned days;
-    const char *folder;  /* for the store; made and removed by the caller */
-    FILE *trace;         /* or NULL */
-    bool paranoid;       /* every check after every step */
+    const char *folder; /* for the store; made and removed by the caller */
+    FILE *trace;        /* or NULL */
+    bool paranoid;      /* every check after every step */
     enum plant plant;
     bool log;
 };
 
 struct counts { /* what happened, to see that the seeds reach everything */
-    uint64_t steps, messages, recipients, acked, unacked, delivered, duplicates, bounced, expired, dropped,
-        doubts, restarts, dsns, warnings, blobs, cuts, dns_failures, commit_failures, orders;
+    uint64_t steps, messages, recipients, acked, unacked, delivered, duplicates, bounced, expired,
+        dropped, doubts, restarts, dsns, warnings, blobs, cuts, dns_failures, commit_failures,
+        orders, repaired;
 };
 
 /* One mark of `what` when the engine has been given the bytes up to `offset`. */
@@ -106,7 +109,8 @@ struct pipe { /* one direction; in order, late */
 struct peer_ops {
     void (*data)(void *ctx, struct slice bytes);
     void (*ended)(void *ctx); /* the engine's end is gone; the wire must not be used any more */
-    void (*unheard)(void *ctx); /* the engine learns at this moment that the connection is over; or NULL */
+    void (*unheard)(
+        void *ctx); /* the engine learns at this moment that the connection is over; or NULL */
 };
 
 struct wire {
@@ -116,15 +120,15 @@ struct wire {
     struct list link;
     struct timer deadline;
     bool opening, opened_due, open;
-    bool told;           /* closed() has run: no more events */
-    bool engine_closed;  /* the engine has closed it */
+    bool told;          /* closed() has run: no more events */
+    bool engine_closed; /* the engine has closed it */
     bool paused, flush_due, drained_due, undrained;
-    bool end_due;        /* closed() is to run, after the data */
+    bool end_due; /* closed() is to run, after the data */
     struct err end_why;
-    bool hole;           /* nothing passes any more */
-    bool peer_gone;      /* the world has ended its side */
+    bool hole;      /* nothing passes any more */
+    bool peer_gone; /* the world has ended its side */
     bool peer_told;
-    struct buf in;       /* arrived at the engine's end */
+    struct buf in; /* arrived at the engine's end */
     uint64_t in_given, down_total;
     struct pipe up, down;
     struct mark *marks, *marks_last;
@@ -132,7 +136,7 @@ struct wire {
     void *peer_ctx;
     unsigned latency_ms;
     void (*accepted)(struct wire *w); /* a client's: gives it to its session, once */
-    struct timer opening_timer; /* the world's: when the connection is made or refused */
+    struct timer opening_timer;       /* the world's: when the connection is made or refused */
     struct err opening_err;
     struct host *host;
     unsigned refs;
@@ -145,27 +149,27 @@ void loop_abandon(struct sim_loop *l); /* the process died */
 void loop_release(struct sim_loop *l); /* after a clean end */
 
 /* A client connects; `accepted` runs on the loop. */
-struct wire *wire_accept(struct sim_loop *l, const struct net_addr *client, const struct peer_ops *peer, void *ctx,
-                         void (*accepted)(struct wire *w));
+struct wire *wire_accept(struct sim_loop *l, const struct net_addr *client,
+                         const struct peer_ops *peer, void *ctx, void (*accepted)(struct wire *w));
 void wire_send(struct wire *w, struct slice bytes, uint64_t delay_ms);
-void wire_mark(struct wire *w, struct mark *m); /* behind all that was sent; taken over */
+void wire_mark(struct wire *w, struct mark *m);   /* behind all that was sent; taken over */
 void wire_fin(struct wire *w, uint64_t delay_ms); /* the world closes */
-void wire_reset(struct wire *w);                  /* both ends lose it; what is on its way is lost */
-void wire_hole(struct wire *w);                   /* neither end hears of the other again */
-void wire_unref(struct wire *w);                  /* the world's end is done with it */
+void wire_reset(struct wire *w); /* both ends lose it; what is on its way is lost */
+void wire_hole(struct wire *w);  /* neither end hears of the other again */
+void wire_unref(struct wire *w); /* the world's end is done with it */
 
 /* ---- hosts and names --------------------------------------------------------------- */
 
 enum mode { /* of a host at a time */
-    MODE_UP,
-    MODE_FLAKY,     /* faults by dice at every stage */
-    MODE_REFUSE,    /* connection refused */
-    MODE_SILENT,    /* packets vanish */
-    MODE_NO_ROUTE,  /* an error at once */
-    MODE_BUSY,      /* 421 in the greeting */
-    MODE_HANG,      /* accepts and says nothing */
-    MODE_GREY,      /* 4xx for everything */
-    MODE_COUNT,
+            MODE_UP,
+            MODE_FLAKY,    /* faults by dice at every stage */
+            MODE_REFUSE,   /* connection refused */
+            MODE_SILENT,   /* packets vanish */
+            MODE_NO_ROUTE, /* an error at once */
+            MODE_BUSY,     /* 421 in the greeting */
+            MODE_HANG,     /* accepts and says nothing */
+            MODE_GREY,     /* 4xx for everything */
+            MODE_COUNT,
 };
 
 struct phase {
@@ -181,7 +185,7 @@ struct host {
     unsigned addr_count;
     struct phase *phases;
     unsigned phase_count;
-    unsigned limit;    /* connections at once; 0 = any */
+    unsigned limit; /* connections at once; 0 = any */
     unsigned conns;
     bool pipelining, size, eightbit, ehlo, enhanced;
     bool slow;
@@ -198,7 +202,7 @@ enum domain_kind {
     DOMAIN_OURS,    /* its MX is us */
     DOMAIN_NO_ADDR, /* its MX has no address */
     DOMAIN_CHANGING,
-    DOMAIN_DEAD,    /* nobody answers, ever */
+    DOMAIN_DEAD, /* nobody answers, ever */
     DOMAIN_KIND_COUNT,
 };
 
@@ -213,7 +217,7 @@ struct domain {
     unsigned phase_count;
     uint32_t ttl_ms;
     uint64_t permanent_until_ms; /* a permanent answer was given that holds until then */
-    uint64_t last_bad_ms;        /* when anything about it was last not well, as met by the engine */
+    uint64_t last_bad_ms; /* when anything about it was last not well, as met by the engine */
 };
 
 struct dns_zone {
@@ -247,7 +251,7 @@ void remote_accept(struct host *h, struct wire *w);
 
 /* ---- the engine ------------------------------------------------------------------------ */
 
-struct life { /* from a start to a crash */
+struct life {          /* from a start to a crash */
     struct life *next; /* the dead ones, so that their memory stays reachable */
     struct sim_loop loops[LOOPS];
     struct sim_resolver resolvers[LOOPS];
@@ -271,15 +275,15 @@ struct rcpt {
     unsigned n;
     char *address;
     const struct domain *domain;
-    bool bad;             /* 550 whenever it is named */
-    bool duplicate_ok;    /* not known to the engine's store that it was taken */
-    unsigned accepted;    /* by a remote server */
-    bool confirmed;       /* and the engine was told so */
-    bool failed_ok;       /* there was a reason to give it up */
-    bool stored;          /* at the last walk */
-    bool gone;            /* final: seen leaving the store */
+    bool bad;                    /* 550 whenever it is named */
+    bool duplicate_ok;           /* not known to the engine's store that it was taken */
+    unsigned accepted;           /* by a remote server */
+    bool confirmed;              /* and the engine was told so */
+    bool failed_ok;              /* there was a reason to give it up */
+    bool stored;                 /* at the last walk */
+    bool gone;                   /* final: seen leaving the store */
     bool deleted, held, ordered; /* what an admin wanted of it */
-    uint64_t not_before_ms;   /* the earliest next attempt */
+    uint64_t not_before_ms;      /* the earliest next attempt */
     uint64_t stored_next_wall;
     uint32_t attempts;
     unsigned dsn_failed, dsn_delayed;
@@ -293,13 +297,13 @@ struct msg {
     const struct domain *from_domain; /* NULL: null reverse-path */
     struct rcpt *rcpts;
     size_t count;
-    uint64_t id;           /* 0: not known yet */
+    uint64_t id; /* 0: not known yet */
     bool acked, committed;
     uint64_t committed_ms;
     uint64_t received_wall_ms;
-    bool dsn_dropped;      /* a notification about it could not be delivered */
+    bool dsn_dropped; /* a notification about it could not be delivered */
     size_t body_bytes;
-    struct buf content;    /* as the client sends it */
+    struct buf content; /* as the client sends it */
 };
 
 struct dsn { /* a notification seen at a remote */
@@ -321,9 +325,9 @@ struct msg *ledger_find_sender(struct sim *sim, struct slice address); /* or NUL
 struct rcpt *ledger_find(struct sim *sim, struct slice address);
 void ledger_committed(struct sim *sim, const struct message *m); /* from the engine */
 void ledger_acked(struct sim *sim, struct msg *m);
-void ledger_attempt(struct sim *sim, struct rcpt *r);   /* RCPT at a remote */
-void ledger_deferred(struct sim *sim, struct rcpt *r);  /* the engine was told 4xx */
-void ledger_doubt(struct sim *sim, struct rcpt *r);     /* lost after the final dot */
+void ledger_attempt(struct sim *sim, struct rcpt *r);  /* RCPT at a remote */
+void ledger_deferred(struct sim *sim, struct rcpt *r); /* the engine was told 4xx */
+void ledger_doubt(struct sim *sim, struct rcpt *r);    /* lost after the final dot */
 void ledger_accept(struct sim *sim, struct slice reverse_path, struct rcpt **about, size_t count,
                    struct slice content);
 void ledger_confirm(struct sim *sim, struct rcpt *r);
@@ -342,7 +346,8 @@ void clients_begin(struct sim *sim);
 void admin_begin(struct sim *sim);
 void admin_release_all(struct sim *sim);
 
-/* ---- the whole --------------------------------------------------------------------------------- */
+/* ---- the whole ---------------------------------------------------------------------------------
+ */
 
 struct sim {
     struct options opt;
@@ -357,22 +362,22 @@ struct sim {
     struct counts counts;
     struct delivery_policy policy;
     struct retry_policy retry;
-    uint64_t end_ms;      /* no new mail from then on, and all is healed */
+    uint64_t end_ms; /* no new mail from then on, and all is healed */
     bool healed, stopping;
-    bool dirty;           /* commits since the last walk */
-    uint64_t stored;      /* recipients, at the last walk */
-    uint64_t started_ms;  /* this life */
-    uint64_t fuse;        /* things that still happen before the next crash */
+    bool dirty;          /* commits since the last walk */
+    uint64_t stored;     /* recipients, at the last walk */
+    uint64_t started_ms; /* this life */
+    uint64_t fuse;       /* things that still happen before the next crash */
     uint64_t fuse_max;
     bool may_crash;
-    unsigned slow_disk;   /* a commit takes up to so many ms */
-    bool commit_faults;   /* of this run */
+    unsigned slow_disk; /* a commit takes up to so many ms */
+    bool commit_faults; /* of this run */
     bool commit_fails_now;
     int commit_error;
     struct settings settings;
     struct settings_listen listen;
     struct acceptor_config *config;
-    uint64_t hash;        /* of the trace */
+    uint64_t hash; /* of the trace */
     uint64_t second, second_steps;
     unsigned session_goal;
     size_t body_file_min, draft_memory_max;

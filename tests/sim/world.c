@@ -21,7 +21,8 @@ static void add_phase(struct phase **p, unsigned *count, uint64_t from_ms, int m
 }
 
 /* Good times and bad ones, from minutes to a day; good from the end on. */
-static void make_phases(struct sim *sim, struct phase **p, unsigned *count, unsigned kinds, uint64_t good_ms)
+static void make_phases(struct sim *sim, struct phase **p, unsigned *count, unsigned kinds,
+                        uint64_t good_ms)
 {
     uint64_t at = roll(sim, good_ms);
 
@@ -37,7 +38,8 @@ static void make_phases(struct sim *sim, struct phase **p, unsigned *count, unsi
 
 enum mode host_mode(const struct host *h)
 {
-    return h->sim->healed ? MODE_UP : (enum mode)phase_at(h->phases, h->phase_count, h->sim->now_ms);
+    return h->sim->healed ? MODE_UP
+                          : (enum mode)phase_at(h->phases, h->phase_count, h->sim->now_ms);
 }
 
 /* ---- hosts ---------------------------------------------------------------------- */
@@ -106,10 +108,12 @@ static void give_hosts(struct sim *sim, struct domain *d)
     struct dns_zone *z = &sim->zone;
     unsigned want = 1 + (unsigned)roll(sim, 3);
     bool steady = d->kind == DOMAIN_STEADY, dead = d->kind == DOMAIN_DEAD;
-    const struct domain *other = z->domain_count > 3 ? &z->domains[1 + roll(sim, z->domain_count - 2)] : NULL;
+    const struct domain *other =
+        z->domain_count > 3 ? &z->domains[1 + roll(sim, z->domain_count - 2)] : NULL;
 
     /* Some share all their hosts with another domain: one site. */
-    if (d->kind == DOMAIN_USUAL && other != NULL && other->kind == DOMAIN_USUAL && chance(sim, 30)) {
+    if (d->kind == DOMAIN_USUAL && other != NULL && other->kind == DOMAIN_USUAL &&
+        chance(sim, 30)) {
         d->host_count = other->host_count;
         memcpy(d->hosts, other->hosts, sizeof d->hosts);
         memcpy(d->preference, other->preference, sizeof d->preference);
@@ -129,7 +133,8 @@ static void add_domain(struct sim *sim, enum domain_kind kind)
 
     d->index = z->domain_count++;
     d->kind = kind;
-    d->ttl_ms = (uint32_t)(chance(sim, 50) ? 5 * SECOND_MS + roll(sim, HOUR_MS) : HOUR_MS + roll(sim, DAY_MS));
+    d->ttl_ms = (uint32_t)(chance(sim, 50) ? 5 * SECOND_MS + roll(sim, HOUR_MS)
+                                           : HOUR_MS + roll(sim, DAY_MS));
     snprintf(d->name, sizeof d->name, "d%u.test", d->index);
     switch (kind) {
     case DOMAIN_STEADY:
@@ -146,7 +151,8 @@ static void add_domain(struct sim *sim, enum domain_kind kind)
     default:
         break;
     }
-    if (d->host_count == 0 && (kind == DOMAIN_USUAL || kind == DOMAIN_CHANGING || kind == DOMAIN_DEAD))
+    if (d->host_count == 0 &&
+        (kind == DOMAIN_USUAL || kind == DOMAIN_CHANGING || kind == DOMAIN_DEAD))
         d->kind = DOMAIN_NO_NAME; /* no hosts left to give */
     if (kind == DOMAIN_USUAL && chance(sim, 40))
         make_phases(sim, &d->phases, &d->phase_count, DNS_GONE, DAY_MS);
@@ -156,8 +162,9 @@ static void add_domain(struct sim *sim, enum domain_kind kind)
 
 void world_make(struct sim *sim)
 {
-    static const enum domain_kind odd[] = { DOMAIN_IMPLICIT, DOMAIN_NULL_MX, DOMAIN_NO_NAME, DOMAIN_OURS,
-                                            DOMAIN_NO_ADDR, DOMAIN_CHANGING, DOMAIN_DEAD };
+    static const enum domain_kind odd[] = { DOMAIN_IMPLICIT, DOMAIN_NULL_MX, DOMAIN_NO_NAME,
+                                            DOMAIN_OURS,     DOMAIN_NO_ADDR, DOMAIN_CHANGING,
+                                            DOMAIN_DEAD };
     struct dns_zone *z = &sim->zone;
     unsigned usual = 3 + (unsigned)roll(sim, 4), others = 2 + (unsigned)roll(sim, 4);
 
