@@ -311,19 +311,38 @@ void attempt_run_local(struct dispatch *d)
     }
 }
 
-void attempt_local(struct dispatch *d, enum attempt_purpose purpose, enum dispatch_order order, struct site *s,
-                   struct group *g, const char *text)
+struct attempt *attempt_local_new(struct dispatch *d, enum attempt_purpose purpose, struct site *s, struct group *g)
 {
     struct attempt *a;
 
     schedule_unwait(d->sched, g);
     group_queue_leave(d->sched, g);
     a = attempt_new(d, purpose, s, g);
-    a->order = order;
-    a->text = text != NULL ? mem_str(text) : NULL;
     a->is_local = true;
-    list_append(&d->local, &a->link);
-    attempt_run_local(d);
+    return a;
+}
+
+void attempt_take_along(struct attempt *a, struct group *g)
+{
+    schedule_unwait(a->dispatch->sched, g);
+    group_queue_leave(a->dispatch->sched, g);
+    g->state = GROUP_ACTIVE;
+    a->groups = mem_grow(a->groups, a->group_count + 1, sizeof *a->groups);
+    a->groups[a->group_count++] = g->self;
+}
+
+void attempt_local_start(struct attempt *a)
+{
+    list_append(&a->dispatch->local, &a->link);
+    attempt_run_local(a->dispatch);
+}
+
+void attempt_local(struct dispatch *d, enum attempt_purpose purpose, struct site *s, struct group *g, const char *text)
+{
+    struct attempt *a = attempt_local_new(d, purpose, s, g);
+
+    a->text = text != NULL ? mem_str(text) : NULL;
+    attempt_local_start(a);
 }
 
 /* ---- new routes ------------------------------------------------------------------- */

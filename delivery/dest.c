@@ -300,7 +300,7 @@ static void dns_failed(struct dest *dest, const char *detail)
     wait = retry_wait_ms(&d->policy->retry, dest->failures, &d->opt.home->rng);
     loop_arm(d->opt.home, &dest->retry, wait < NAMES_WAIT_MS ? wait : NAMES_WAIT_MS);
     if (g != NULL)
-        attempt_local(d, ATTEMPT_DNS, 0, NULL, g, text);
+        attempt_local(d, ATTEMPT_DNS, NULL, g, text);
 }
 
 static void resolved(void *ctx, const struct mx_answer *a)

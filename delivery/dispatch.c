@@ -80,23 +80,43 @@ void dispatch_enqueue(struct dispatch *d, struct group *g)
     bool let_go = g->released && d->dests[g->dest]->kind == DEST_HOLD;
 
     if (g->generation != d->generation || let_go)
-        attempt_local(d, ATTEMPT_REROUTE, 0, NULL, g, NULL);
+        attempt_local(d, ATTEMPT_REROUTE, NULL, g, NULL);
     else
         dest_enqueue(d, d->dests[g->dest], g);
+}
+
+static bool is_over(const struct dispatch *d, const struct group *g)
+{
+    return g->attempted && g->expires_ms <= d->opt.home->now_ms;
+}
+
+static bool is_late(const struct dispatch *d, const struct group *g)
+{
+    return g->warn_ms <= d->opt.home->now_ms;
+}
+
+/* What is to be told of several groups of a message is told in one
+ * notification. */
+static void tell_together(struct dispatch *d, struct group *g, enum attempt_purpose purpose,
+                          bool (*test)(const struct dispatch *d, const struct group *g))
+{
+    struct attempt *a = attempt_local_new(d, purpose, NULL, g);
+
+    for (struct group *it = schedule_find(d->sched, g->id); it != NULL; it = schedule_sibling(d->sched, it))
+        if ((it->state == GROUP_WAITING || it->state == GROUP_READY) && test(d, it))
+            attempt_take_along(a, it);
+    attempt_local_start(a);
 }
 
 /* One group that is due: gives it up, tells of its delay, or tries it. */
 static void wake_group(struct dispatch *d, struct group *g)
 {
-    uint64_t now = d->opt.home->now_ms;
-
-    if (g->attempted && g->expires_ms <= now) {
-        attempt_local(d, ATTEMPT_EXPIRE, 0, NULL, g, NULL);
-    } else if (g->next_ms > now && g->warn_ms <= now) {
-        attempt_local(d, ATTEMPT_WARN, 0, NULL, g, NULL);
-    } else {
+    if (is_over(d, g))
+        tell_together(d, g, ATTEMPT_EXPIRE, is_over);
+    else if (g->next_ms > d->opt.home->now_ms && is_late(d, g))
+        tell_together(d, g, ATTEMPT_WARN, is_late);
+    else
         dispatch_enqueue(d, g);
-    }
 }
 
 static void tick_fire(struct timer *t)
@@ -488,23 +508,10 @@ static bool conn_available(struct dispatch *d, struct site *s)
     return false;
 }
 
-static bool give_up(struct dispatch *d, struct group *g)
-{
-    uint64_t now = d->opt.home->now_ms;
-
-    if (g->attempted && g->expires_ms <= now) {
-        attempt_local(d, ATTEMPT_EXPIRE, 0, NULL, g, NULL);
-        return true;
-    }
-    return false;
-}
-
 /* While a site is down its mail waits in its queue; what expires meanwhile,
  * or is due a delay warning, is found here. */
 static void sweep_down_site(struct dispatch *d, struct site *s)
 {
-    uint64_t now = d->opt.home->now_ms;
-
     for (uint64_t n = s->ready; n > 0; n--) {
         struct group *g = site_take(s, d->sched);
 
@@ -512,14 +519,14 @@ static void sweep_down_site(struct dispatch *d, struct site *s)
             break;
         /* It waited through an attempt of the site: that counts as tried. */
         g->attempted = true;
-        if (give_up(d, g))
-            continue;
-        if (g->warn_ms <= now) {
-            g->next_ms = now;
-            attempt_local(d, ATTEMPT_WARN, 0, NULL, g, NULL);
-            continue;
+        if (is_over(d, g)) {
+            tell_together(d, g, ATTEMPT_EXPIRE, is_over);
+        } else if (is_late(d, g)) {
+            g->next_ms = d->opt.home->now_ms;
+            tell_together(d, g, ATTEMPT_WARN, is_late);
+        } else {
+            site_add(s, d->sched, g);
         }
-        site_add(s, d->sched, g);
     }
 }
 
@@ -545,11 +552,13 @@ void dispatch_pump(struct dispatch *d, struct site *s)
         if (g == NULL)
             return;
         if (s->verdict.set) {
-            attempt_local(d, ATTEMPT_VERDICT, 0, s, g, NULL);
+            attempt_local(d, ATTEMPT_VERDICT, s, g, NULL);
             continue;
         }
-        if (give_up(d, g))
+        if (is_over(d, g)) {
+            tell_together(d, g, ATTEMPT_EXPIRE, is_over);
             continue;
+        }
         if (dest_is_stale(d, d->dests[g->dest])) {
             dispatch_enqueue(d, g); /* its MX may have changed: ask first */
             continue;

@@ -127,13 +127,15 @@ void dest_free(struct dispatch *d, struct dest *dest);
 /* attempt.c */
 void attempt_deliver(struct dispatch *d, struct site *s, struct site_conn *conn, struct group *g);
 /* An attempt without a connection: waits its turn. Takes g out of where it is. */
-void attempt_local(struct dispatch *d, enum attempt_purpose purpose, enum dispatch_order order, struct site *s,
-                   struct group *g, const char *text);
+void attempt_local(struct dispatch *d, enum attempt_purpose purpose, struct site *s, struct group *g, const char *text);
+/* The same in steps, for several groups of one message: one transaction, one
+ * notification. */
+struct attempt *attempt_local_new(struct dispatch *d, enum attempt_purpose purpose, struct site *s, struct group *g);
+void attempt_take_along(struct attempt *a, struct group *g);
+void attempt_local_start(struct attempt *a);
 void attempt_run_local(struct dispatch *d);
 void attempt_free(struct attempt *a);
 
-/* order.c */
-void dispatch_order_group(struct dispatch *d, struct group *g, enum dispatch_order order, struct dispatch_answer *out);
 
 /* outcome.c */
 void attempt_finish(struct attempt *a); /* outcomes are known: write them down */

@@ -37,20 +37,33 @@ static void wake_way(struct dispatch *d, struct group *g)
     }
 }
 
-void dispatch_order_group(struct dispatch *d, struct group *g, enum dispatch_order order, struct dispatch_answer *out)
+static bool is_idle(const struct group *g)
 {
-    if (!applies(g, order))
-        return;
-    out->recipients += g->count;
-    if (g->state == GROUP_ACTIVE) {
-        out->busy += g->count;
-        if (order != ORDER_RETRY)
-            g->wish = (uint8_t)order;
-        return;
+    return g->state != GROUP_ACTIVE;
+}
+
+/* All groups of the message that are at rest, together: a message that is
+ * bounced has one notification. */
+static void order_idle(struct dispatch *d, uint64_t id, enum dispatch_order order)
+{
+    struct attempt *a = NULL;
+
+    for (struct group *g = schedule_find(d->sched, id); g != NULL; g = schedule_sibling(d->sched, g)) {
+        if (!is_idle(g) || !applies(g, order))
+            continue;
+        if (order == ORDER_RETRY)
+            wake_way(d, g);
+        if (!is_idle(g))
+            continue; /* the way was woken, and took it */
+        if (a == NULL)
+            a = attempt_local_new(d, ATTEMPT_ORDER, NULL, g);
+        else
+            attempt_take_along(a, g);
     }
-    if (order == ORDER_RETRY)
-        wake_way(d, g);
-    attempt_local(d, ATTEMPT_ORDER, order, NULL, g, NULL);
+    if (a == NULL)
+        return;
+    a->order = order;
+    attempt_local_start(a);
 }
 
 void dispatch_order(struct dispatch *d, uint64_t id, enum dispatch_order order, struct dispatch_answer *out)
@@ -59,12 +72,17 @@ void dispatch_order(struct dispatch *d, uint64_t id, enum dispatch_order order, 
 
     if (g != NULL)
         out->messages++;
-    while (g != NULL) {
-        struct group *next = schedule_sibling(d->sched, g);
-
-        dispatch_order_group(d, g, order, out);
-        g = next;
+    for (; g != NULL; g = schedule_sibling(d->sched, g)) {
+        if (!applies(g, order))
+            continue;
+        out->recipients += g->count;
+        if (is_idle(g))
+            continue;
+        out->busy += g->count;
+        if (order != ORDER_RETRY)
+            g->wish = (uint8_t)order;
     }
+    order_idle(d, id, order);
 }
 
 /* ---- new configuration ---------------------------------------------------------- */

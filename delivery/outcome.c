@@ -455,21 +455,23 @@ static void tell(const struct attempt *a)
 static void settle_rest(struct attempt *a)
 {
     struct dispatch *d = a->dispatch;
+    enum dispatch_order wish = 0;
 
     for (uint32_t i = 0; i < a->rest_count; i++) {
         struct group *g = schedule_group(d->sched, a->rest[i]);
-        enum dispatch_order wish = g->wish;
 
+        if (g->wish != 0)
+            wish = g->wish;
         g->wish = 0;
         if (a->purpose == ATTEMPT_ORDER && (a->order == ORDER_HOLD || a->order == ORDER_DAMAGED))
             g->state = GROUP_HELD;
         else
             dispatch_wait(d, g);
-        if (wish != 0) {
-            struct dispatch_answer ignored = { 0 };
+    }
+    if (wish != 0) {
+        struct dispatch_answer ignored = { 0 };
 
-            dispatch_order_group(d, g, wish, &ignored);
-        }
+        dispatch_order(d, a->id, wish, &ignored);
     }
 }
 

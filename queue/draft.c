@@ -275,6 +275,7 @@ static void message_take_envelope(struct message *m, const struct envelope *env)
 
         r->n = (uint32_t)i;
         r->state = held ? RECIPIENT_HELD : RECIPIENT_QUEUED;
+        r->reply = held ? SLICE("held by a route") : SLICE_EMPTY;
         r->next_wall_ms = m->received_wall_ms;
         r->address = message_intern(m, env->recipients[i]);
         r->reverse_path = m->reverse_path;

@@ -59,7 +59,7 @@ MUST_CHECK struct err queue_recover(struct queue *q, queue_visitor *visit, void 
 struct envelope {
     struct slice reverse_path;
     const struct slice *recipients; /* canonical addresses */
-    const bool *held;               /* per recipient, or NULL: none is held */
+    const bool *held;               /* per recipient: kept until released; or NULL: none is */
     size_t recipient_count;
     struct slice client_addr, client_name, helo, protocol;
     uint32_t flags; /* MESSAGE_* */

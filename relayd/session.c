@@ -36,6 +36,7 @@ struct session {
     struct mail_path sender;
     struct buf recipient_text;
     uint32_t *recipient_ends; /* in recipient_text */
+    bool *recipient_held;     /* by a route */
     uint32_t recipient_count, recipient_cap;
     struct queue_draft *draft;
     uint64_t message_begun_ms;
@@ -192,13 +193,15 @@ static void handle_sender(void *ctx, const struct smtp_sender *from)
     smtp_server_answer(s->engine, 250, "2.1.0 Ok");
 }
 
-static void add_recipient(struct session *s, struct slice address)
+static void add_recipient(struct session *s, struct slice address, bool held)
 {
     if (s->recipient_count == s->recipient_cap) {
         s->recipient_cap = s->recipient_cap != 0 ? s->recipient_cap * 2 : 4;
         s->recipient_ends = mem_grow(s->recipient_ends, s->recipient_cap, sizeof *s->recipient_ends);
+        s->recipient_held = mem_grow(s->recipient_held, s->recipient_cap, sizeof *s->recipient_held);
     }
     buf_add(&s->recipient_text, address);
+    s->recipient_held[s->recipient_count] = held;
     s->recipient_ends[s->recipient_count++] = (uint32_t)buf_len(&s->recipient_text);
 }
 
@@ -251,7 +254,7 @@ static void handle_recipient(void *ctx, const struct smtp_recipient *to)
         return;
     }
     if (!have_recipient(s, address))
-        add_recipient(s, address);
+        add_recipient(s, address, route->action == ROUTE_HOLD);
     smtp_server_answer(s->engine, 250, "2.1.5 Ok");
 }
 
@@ -378,6 +381,7 @@ static void handle_message_end(void *ctx, const struct smtp_content *content)
     struct envelope env = {
         .reverse_path = mail_path_text(&s->sender),
         .recipients = recipients,
+        .held = s->recipient_held,
         .recipient_count = s->recipient_count,
         .client_addr = slice_str(s->client),
         .helo = slice_str(smtp_server_helo(s->engine)),
@@ -455,6 +459,7 @@ static void session_free(struct session *s)
     a->session_count--;
     buf_release(&s->recipient_text);
     free(s->recipient_ends);
+    free(s->recipient_held);
     acceptor_config_unref(s->config);
     free(s);
 }
