@@ -175,20 +175,28 @@ static bool local_part_routes(struct slice local)
     return false;
 }
 
+/* True when the store takes no mail for now, and the client was told so. */
+static bool store_refuses(struct session *s)
+{
+    switch (queue_space(s->acceptor->queue)) {
+    case STORE_SPACE_OK:
+        return false;
+    case STORE_SPACE_LOW:
+        smtp_server_answer(s->engine, 452, "4.3.1 not enough disk space, try again later");
+        return true;
+    case STORE_BROKEN:
+        smtp_server_answer(s->engine, 451, "4.3.0 the mail queue can't be written, try again later");
+        return true;
+    }
+    return false;
+}
+
 static void handle_sender(void *ctx, const struct smtp_sender *from)
 {
     struct session *s = ctx;
 
-    switch (queue_space(s->acceptor->queue)) {
-    case STORE_SPACE_OK:
-        break;
-    case STORE_SPACE_LOW:
-        smtp_server_answer(s->engine, 452, "4.3.1 not enough disk space, try again later");
+    if (store_refuses(s))
         return;
-    case STORE_BROKEN:
-        smtp_server_answer(s->engine, 451, "4.3.0 the mail queue can't be written, try again later");
-        return;
-    }
     s->sender = from->path;
     smtp_server_answer(s->engine, 250, "2.1.0 Ok");
 }
@@ -301,10 +309,8 @@ static void handle_message_begin(void *ctx)
 {
     struct session *s = ctx;
 
-    if (queue_space(s->acceptor->queue) != STORE_SPACE_OK) {
-        smtp_server_answer(s->engine, 452, "4.3.1 not enough disk space, try again later");
+    if (store_refuses(s))
         return;
-    }
     s->draft = queue_draft_new(s->acceptor->queue, s->acceptor->loop);
     s->message_begun_ms = s->acceptor->loop->now_ms;
     queue_draft_on_room(s->draft, on_room, s);

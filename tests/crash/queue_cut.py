@@ -3,6 +3,7 @@
 
     tests/crash/queue_cut.py BUILD powercut [IMAGES [SEED]]    300 images, a minute
     tests/crash/queue_cut.py BUILD powercut 5000 7             the longer form
+    tests/crash/queue_cut.py BUILD badmeta [IMAGES [SEED]]     around a failed write of a meta page
     tests/crash/queue_cut.py BUILD caught [IMAGES [SEED]]      a disk that lies is found out
 
 Everything parent and engine do to the files below the state folder is recorded
@@ -100,10 +101,14 @@ class Sender(threading.Thread):
         content = mail.message(body=mail.big_body(self.dice.randint(size // 2, size), self.dice.random()))
         self.marks(f"s {token} {len(content)} {zlib.crc32(content):08x} {','.join(addresses)}")
         reply = client.transaction(f"{token}@back.test", addresses, content)
-        if reply.code != 250:
+        if reply.code == 250:
+            self.marks(f"a {token} {reply.queue_id}")
+            self.acknowledged += 1
+        elif reply.code == 451:  # a failing disk
+            client.command("RSET")
+            time.sleep(0.2)
+        else:
             raise AssertionError(f"{token}: {reply}")
-        self.marks(f"a {token} {reply.queue_id}")
-        self.acknowledged += 1
 
 
 def load(prefix, seed, daemon, marks):
@@ -141,7 +146,8 @@ def kill_engine(daemon, log):
         client.closed()
 
 
-def record(place, seed):
+def record(place, seed, failing=None):
+    """failing: the number of the write of a meta page that fails in each run of the engine."""
     log = place / "log"
     log.touch()
     log.chmod(0o666)  # parent and engine are different users
@@ -157,6 +163,7 @@ def record(place, seed):
             "LD_PRELOAD": str(BUILD / "tests" / "crash" / "libpowercut_record.so"),
             "POWERCUT_DIR": str(place / "relayd" / "state"),
             "POWERCUT_LOG": str(log),
+            **({"POWERCUT_FAIL": str(failing)} if failing else {}),
         },
     )
     try:
@@ -164,6 +171,7 @@ def record(place, seed):
         acknowledged = load("a", seed, daemon, marks)
         kill_engine(daemon, log)
         acknowledged += load("b", seed, daemon, marks)
+        assert failing or acknowledged == MESSAGES // 2 // CLIENTS * CLIENTS * 2, acknowledged
         wait.until(lambda: len(sink.messages) > acknowledged // 3, "deliveries")
         quiet(log, 3)
     except BaseException:
@@ -186,15 +194,15 @@ def replay(place, log, images, seed, *options):
 
 
 def main():
-    if len(sys.argv) < 3 or sys.argv[2] not in ("powercut", "caught"):
+    if len(sys.argv) < 3 or sys.argv[2] not in ("powercut", "badmeta", "caught"):
         sys.exit(__doc__)
     images = int(sys.argv[3]) if len(sys.argv) > 3 else 300
     seed = int(sys.argv[4]) if len(sys.argv) > 4 else 1
     with tempfile.TemporaryDirectory(prefix="queue-cut-") as scratch:
         place = Path(scratch)
         place.chmod(0o755)
-        log = record(place, seed)
-        if sys.argv[2] == "powercut":
+        log = record(place, seed, failing=20 if sys.argv[2] == "badmeta" else None)
+        if sys.argv[2] != "caught":
             good = replay(place, log, images, seed, "--keep", BUILD / "tests" / "crash" / "queue-cut-failed")
         else:
             lies = ("file", "folder", "dsync", "all")

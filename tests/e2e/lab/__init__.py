@@ -7,6 +7,7 @@ client.py   a scriptable SMTP client that sends exactly the bytes it is told
 postfix.py  a real Postfix on high ports, and smtp-source and smtp-sink
 tools.py    swaks and curl
 mail.py     messages to send, bounces to read
+disk.py     disks that are slow, bad or full
 wait.py     deadlines instead of sleeps; ports.py: ports nobody else takes
 process.py  starting and stopping programs
 """
