@@ -12,6 +12,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define OUTPUT_MAX (64u * KIB) /* a client that does not read its replies is read no more */
 
@@ -30,6 +31,7 @@ struct session {
     bool counted;     /* among the clients */
     bool held;        /* the draft waits for the disk */
     bool flooded;     /* too much unread output */
+    bool lost;        /* the client sends no more */
     struct net_addr client_addr;
     char client[NET_ADDR_TEXT_MAX];
 
@@ -143,14 +145,19 @@ static void on_closed(void *ctx, struct err why)
 {
     struct session *s = ctx;
 
-    if (why.kind == ERR_TIMEOUT && !s->flooded) {
-        log_info("smtpd", "timeout from unknown[%s]", s->client);
-        smtp_server_shutdown(s->engine, "4.4.2 idle for too long, closing");
-        session_after(s);
-        return;
+    if (why.kind == ERR_TIMEOUT) {
+        log_info("smtpd", "timeout after %s from unknown[%s]", smtp_server_stage(s->engine), s->client);
+        if (!s->flooded)
+            smtp_server_shutdown(s->engine, "4.4.2 idle for too long, closing");
+    } else {
+        s->lost = true;
+        smtp_server_eof(s->engine);
     }
-    smtp_server_eof(s->engine);
-    session_free(s);
+    /* Who shut down only his own side still reads the replies under way. */
+    if (why.sys == 0 && !s->flooded)
+        session_after(s);
+    else
+        session_free(s);
 }
 
 static const struct stream_events session_events = { NULL, on_data, on_drained, on_closed };
@@ -247,11 +254,11 @@ static void handle_recipient(void *ctx, const struct smtp_recipient *to)
         const struct settings_domain *own = own_domain(st, domain);
 
         if (own == NULL || !own->relay) {
-            smtp_server_answer(s->engine, 554, "5.7.1 <%.*s>: relay access denied", (int)address.len, address.ptr);
+            smtp_server_answer(s->engine, 550, "5.7.1 <%.*s>: relay access denied", (int)address.len, address.ptr);
             return;
         }
         if (local_part_routes(mail_path_local(&to->path))) {
-            smtp_server_answer(s->engine, 554, "5.7.1 <%.*s>: routing inside an address is not served",
+            smtp_server_answer(s->engine, 550, "5.7.1 <%.*s>: routing inside an address is not served",
                                (int)address.len, address.ptr);
             return;
         }
@@ -453,7 +460,10 @@ static bool is_trusted(const struct settings *st, const struct settings_listen *
 static void session_free(struct session *s)
 {
     struct acceptor *a = s->acceptor;
+    const char *stage = smtp_server_stage(s->engine);
 
+    if (s->lost && strcmp(stage, "QUIT") != 0)
+        log_info("smtpd", "lost connection after %s from unknown[%s]", stage, s->client);
     if (s->commit != NULL)
         s->commit->session = NULL;
     smtp_server_free(s->engine);

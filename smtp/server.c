@@ -22,6 +22,7 @@ struct smtp_server *smtp_server_new(const struct smtp_server_options *opt,
     s->handler = handler;
     s->ctx = ctx;
     s->phase = PH_NEW;
+    s->stage = "CONNECT";
     return s;
 }
 
@@ -65,6 +66,8 @@ void server_end_transaction(struct smtp_server *s)
 void server_ask(struct smtp_server *s, enum server_question question)
 {
     s->question = (uint8_t)question;
+    if (question == ASK_END)
+        s->stage = "END-OF-MESSAGE";
 }
 
 /* The line lies in the caller's bytes or in a buffer about to change. */
@@ -352,6 +355,11 @@ const char *smtp_server_helo(const struct smtp_server *s)
 bool smtp_server_esmtp(const struct smtp_server *s)
 {
     return s->esmtp;
+}
+
+const char *smtp_server_stage(const struct smtp_server *s)
+{
+    return s->stage;
 }
 
 unsigned smtp_server_recipient_count(const struct smtp_server *s)

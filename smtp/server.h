@@ -112,6 +112,9 @@ void smtp_server_shutdown(struct smtp_server *s, const char *text);
 /* For Received, logs and policy. */
 const char *smtp_server_helo(const struct smtp_server *s); /* "" before EHLO */
 bool smtp_server_esmtp(const struct smtp_server *s);
+/* How far the session came, in Postfix's words: CONNECT, the verb last received,
+ * UNKNOWN, or END-OF-MESSAGE. */
+const char *smtp_server_stage(const struct smtp_server *s);
 unsigned smtp_server_recipient_count(const struct smtp_server *s); /* accepted so far in this message */
 bool smtp_server_in_transaction(const struct smtp_server *s);
 

@@ -63,6 +63,7 @@ struct smtp_server {
     struct slice command;       /* the line under way, for refused() */
     char *command_kept;         /* its copy while a question is out or a line is skipped */
     char *helo;
+    const char *stage;          /* for smtp_server_stage */
     char *shutdown_text;        /* a 421 to say as soon as nothing is parked */
     struct server_content *content;
 

@@ -132,6 +132,7 @@ void server_command(struct smtp_server *s, struct slice line)
     struct slice name = take_word(&args);
     const struct verb *v = verb_find(name);
 
+    s->stage = v != NULL ? v->name : "UNKNOWN";
     if (has_control(line)) {
         server_line_refused(s, "5.5.2 control character in a command");
         return;

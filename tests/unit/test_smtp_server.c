@@ -7,6 +7,7 @@
  *   C: R:               what the client sends
  *   nogreeting          the owner has not greeted yet
  *   closes, stays       how the session stands at the end
+ *   stage NAME          how far it came
  *   S:                  a line of the server; '*' is anything, "..." any lines
  *   A: QUESTION CODE TEXT   how the handler answers the next such question
  *                       (sender, recipient, begin, end); it else accepts
@@ -355,6 +356,7 @@ static void play_items(struct play *p, char kinds)
 static void play(const struct transcript *t, enum mode mode, bool late)
 {
     struct play p = { .t = t, .opt = options_default, .mode = mode, .late = late };
+    const struct item *stage = transcript_directive(t, "stage");
 
     p.answer_used = mem_zero(t->count, sizeof *p.answer_used);
     play_items(&p, 'w');
@@ -370,6 +372,8 @@ static void play(const struct transcript *t, enum mode mode, bool late)
         assert_true(smtp_server_closing(p.server));
     if (transcript_directive(t, "stays") != NULL)
         assert_false(smtp_server_closing(p.server));
+    if (stage != NULL)
+        assert_string_equal(smtp_server_stage(p.server), buf_cstr((struct buf *)&stage->text));
     smtp_server_free(p.server);
     if (has_events(t)) {
         play_items(&p, 'H');

@@ -42,7 +42,7 @@ def test_extensions_on_offer(relay):
         (b"FOO\r\n", 500),
         (b"\r\n", 500),
         (b"MAIL\r\n", 501),
-        (b"MAIL FROM:a@b.test\r\n", 501),
+        (b"MAIL FROM:a b@b.test\r\n", 501),
         (b"MAIL FROM:<a@b.test\r\n", 501),
         (b"MAIL FROM:<a\x00@b.test>\r\n", 501),
         (b"MAIL FROM:<a@b.test> SIZE=abc\r\n", 501),
@@ -110,6 +110,7 @@ def test_an_idle_client_is_told_and_cut(lab):
     with Client(daemon.port) as client:
         assert client.reply().code == 421
         assert client.closed()
+    daemon.wait_log(r"timeout after CONNECT from unknown\[127\.0\.0\.1\]")
 
 
 def test_many_sessions_at_once(relay):
