@@ -72,7 +72,9 @@ def test_discard_takes_and_drops(lab):
     daemon.wait_empty()
 
 
-def test_hold_keeps_until_release(lab):
+@pytest.fixture
+def held(lab):
+    """(relayd, sink, id of a message that a route holds)"""
     sink = lab.sink()
     daemon = lab.relayd(
         extra=smarthost("sink", sink), routes="route to dest.test hold\nroute default via sink"
@@ -80,11 +82,31 @@ def test_hold_keeps_until_release(lab):
     queue_id = post(daemon, "b@dest.test")
     assert daemon.recipient_state(queue_id, "b@dest.test") == "held"
     wait.never(lambda: sink.seen, "held mail was sent", 2)
-    daemon.write_config(routes="route default via sink")
-    daemon.ctl("reload")
+    return daemon, sink, queue_id
+
+
+def test_hold_keeps_until_release(held):
+    daemon, sink, queue_id = held
     daemon.ctl("release", queue_id)
     sink.wait(1)
     daemon.wait_event(queue_id, "delivered")
+
+
+def test_hold_ends_with_the_route_that_held(held):
+    daemon, sink, queue_id = held
+    daemon.write_config(routes="route default via sink")
+    daemon.ctl("reload")
+    sink.wait(1)
+    daemon.wait_event(queue_id, "delivered")
+
+
+def test_what_the_admin_holds_outlives_the_route(held):
+    daemon, sink, queue_id = held
+    daemon.ctl("hold", queue_id)
+    daemon.write_config(routes="route default via sink")
+    daemon.ctl("reload")
+    wait.never(lambda: sink.seen, "held mail was sent", 2)
+    assert daemon.recipient_state(queue_id, "b@dest.test") == "held"
 
 
 def test_the_second_smart_host_steps_in(lab):
