@@ -63,7 +63,9 @@ static struct err make_loops(struct engine *en)
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     struct err e = ERR_OK;
 
-    en->loop_count = en->settings->loops != 0 ? en->settings->loops : (unsigned)(cores > 0 ? cores : 1);
+    /* A core in two is left to the store's writer, its readers and the kernel:
+     * with a loop on each of two cores a message cost a third more. */
+    en->loop_count = en->settings->loops != 0 ? en->settings->loops : (unsigned)(cores > 1 ? (cores + 1) / 2 : 1);
     en->loops = mem_grow(en->loops, en->loop_count, sizeof *en->loops);
     en->loop_list = mem_zero(en->loop_count, sizeof(struct loop *));
     en->resolver_list = mem_zero(en->loop_count, sizeof(struct resolver *));

@@ -153,7 +153,7 @@ struct settings {
     const char *state_dir;   /* absolute; /var/lib/relayd */
     const char *runtime_dir; /* absolute; /run/relayd */
     const char *engine_user; /* the engine runs as, when started by root: _relayd */
-    unsigned loops;          /* network loops; 0 = one per core, the default */
+    unsigned loops;          /* network loops; 0 = one for two cores, the default */
 
     const struct net_addr *resolvers; /* with ports; none = those of /etc/resolv.conf */
     size_t resolver_count;

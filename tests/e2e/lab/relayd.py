@@ -66,6 +66,7 @@ class Relayd:
     def config(self):
         lines = [
             f"hostname {self.hostname}",
+            "loops 2",  # whatever the machine: what crosses loops is to be tested
             f"state_dir {self.state}",
             f"runtime_dir {self.runtime}",
             f"listen 127.0.0.1:{self.port}" + (f" {{ {self.listen} }}" if self.listen else ""),
