@@ -1,0 +1,354 @@
+/* Records: what is written is read; what was cut, flipped or written by
+ * another release is told, and never read past its end. */
+#include "tests/unit/check.h"
+
+#include "queue/record.h"
+
+static struct message sample_message(void)
+{
+    return (struct message){
+        .received_wall_ms = 1795449912345ull,
+        .flags = MESSAGE_EIGHT_BIT | MESSAGE_DSN,
+        .body_place = BODY_BLOB,
+        .header = SLICE("Subject: x\r\n\r\n"),
+        .header_bytes = 14,
+        .body_bytes = 1ull << 40,
+        .header_crc = 0xdeadbeef,
+        .body_crc = 7,
+        .recipient_total = 3,
+        .reverse_path = SLICE("a@example.com"),
+        .client_addr = SLICE("192.0.2.1"),
+        .client_name = SLICE("client"),
+        .helo = SLICE("helo\0nul"),
+        .protocol = SLICE("ESMTP"),
+        .message_id = SLICE("1@x"),
+    };
+}
+
+static struct recipient sample_recipient(void)
+{
+    return (struct recipient){
+        .state = RECIPIENT_HELD,
+        .flags = RECIPIENT_IN_DOUBT | RECIPIENT_WARNED,
+        .attempts = 9,
+        .next_wall_ms = 11,
+        .last_wall_ms = 10,
+        .code = 451,
+        .status = { 4, 7, 1 },
+        .address = SLICE("b@example.com"),
+        .reverse_path = SLICE(""),
+        .reply = SLICE("later\nplease"),
+        .relay = SLICE("mx[192.0.2.2]:25"),
+    };
+}
+
+static struct event sample_event(void)
+{
+    return (struct event){
+        .type = EVENT_BOUNCED,
+        .wall_ms = 5,
+        .code = 550,
+        .status = { 5, 1, 1 },
+        .attempts = 2,
+        .size_bytes = 77,
+        .recipient_count = 4,
+        .delay_ms = 1234,
+        .recipient = SLICE("r@x"),
+        .reverse_path = SLICE("s@x"),
+        .message_id = SLICE("m@x"),
+        .relay = SLICE("host"),
+        .text = SLICE("no"),
+    };
+}
+
+static void numbers_and_strings(void **state)
+{
+    struct buf b = { 0 };
+    struct codec_reader r;
+
+    codec_put_u8(&b, 0xfe);
+    codec_put_u16(&b, 0xfedc);
+    codec_put_u32(&b, 0xfedcba98);
+    codec_put_u64(&b, 0xfedcba9876543210ull);
+    codec_put_bytes(&b, SLICE("with \0 inside"));
+    codec_put_bytes(&b, SLICE_EMPTY);
+    codec_seal(&b, 0);
+    assert_ok(codec_open(buf_bytes(&b), &r));
+    assert_int_equal(codec_u8(&r), 0xfe);
+    assert_int_equal(codec_u16(&r), 0xfedc);
+    assert_int_equal(codec_u32(&r), 0xfedcba98);
+    assert_true(codec_u64(&r) == 0xfedcba9876543210ull);
+    assert_true(slice_eq(codec_bytes(&r), SLICE("with \0 inside")));
+    assert_int_equal(codec_bytes(&r).len, 0);
+    assert_false(r.fault);
+    assert_int_equal(r.rest.len, 0);
+    buf_release(&b);
+}
+
+/* A fault sticks: later values are zero, though bytes are left. */
+static void a_fault_sticks(void **state)
+{
+    struct buf b = { 0 };
+    struct codec_reader r;
+
+    codec_put_u32(&b, 1000); /* the length of a string that is not there */
+    codec_put_u64(&b, 42);
+    codec_seal(&b, 0);
+    assert_ok(codec_open(buf_bytes(&b), &r));
+    assert_int_equal(codec_bytes(&r).len, 0);
+    assert_true(r.fault);
+    assert_int_equal(codec_u64(&r), 0);
+    assert_int_equal(codec_u8(&r), 0);
+    buf_release(&b);
+}
+
+static void keys_sort_as_numbers(void **state)
+{
+    static const uint64_t n[] = { 0, 1, 255, 256, 65536, 1ull << 40, UINT64_MAX };
+
+    for (size_t i = 0; i + 1 < countof(n); i++) {
+        struct codec_key a = codec_key_u64_u32(n[i], UINT32_MAX), b = codec_key_u64_u32(n[i + 1], 0);
+
+        assert_true(memcmp(a.bytes, b.bytes, a.len) < 0);
+        assert_true(codec_key_read_u64(codec_key_slice(&a), 0) == n[i]);
+        assert_int_equal(codec_key_read_u32(codec_key_slice(&a), 8), UINT32_MAX);
+    }
+    assert_int_equal(codec_key_read_u64(SLICE("short"), 0), 0);
+    assert_int_equal(codec_key_read_u32(SLICE("12345678abc"), 8), 0);
+}
+
+static void message_there_and_back(void **state)
+{
+    struct message m = sample_message(), got = { 0 };
+    struct buf b = { 0 };
+    bool header_inline = false;
+
+    record_message_put(&b, &m, &header_inline);
+    assert_true(header_inline);
+    header_inline = false;
+    assert_ok(record_message_get(buf_bytes(&b), &got, &header_inline));
+    assert_true(header_inline);
+    assert_true(got.received_wall_ms == m.received_wall_ms);
+    assert_int_equal(got.flags, m.flags);
+    assert_int_equal(got.body_place, BODY_BLOB);
+    assert_true(got.body_bytes == m.body_bytes);
+    assert_int_equal(got.header_crc, m.header_crc);
+    assert_int_equal(got.recipient_total, 3);
+    assert_true(slice_eq(got.helo, m.helo));
+    assert_true(slice_eq(got.message_id, m.message_id));
+    assert_true(slice_eq(got.header, m.header));
+    buf_release(&b);
+}
+
+/* The header leaves its record exactly when that would outgrow its leaf. */
+static void long_header_is_not_inline(void **state)
+{
+    bool seen_inline = false, seen_apart = false;
+
+    for (size_t len = 1700; len < 2000; len++) {
+        struct message m = sample_message();
+        struct buf b = { 0 };
+        char *header = calloc(1, len);
+        bool header_inline;
+
+        m.header = slice_make(header, len);
+        m.header_bytes = len;
+        record_message_put(&b, &m, &header_inline);
+        assert_true(buf_len(&b) <= RECORD_LEAF_MAX);
+        assert_true(header_inline || seen_inline);
+        assert_false(header_inline && seen_apart);
+        seen_inline = seen_inline || header_inline;
+        seen_apart = seen_apart || !header_inline;
+        free(header);
+        buf_release(&b);
+    }
+    assert_true(seen_inline && seen_apart);
+}
+
+static void recipient_there_and_back(void **state)
+{
+    struct recipient r = sample_recipient(), got = { 0 };
+    struct buf b = { 0 };
+
+    buf_add_str(&b, "in front"); /* a record may begin anywhere in a buffer */
+    record_recipient_put(&b, &r);
+    assert_ok(record_recipient_get(slice_from(buf_bytes(&b), 8), &got));
+    assert_int_equal(got.state, RECIPIENT_HELD);
+    assert_int_equal(got.flags, r.flags);
+    assert_int_equal(got.attempts, 9);
+    assert_int_equal(got.code, 451);
+    assert_int_equal(got.status.subject, 7);
+    assert_slice_str(got.address, "b@example.com");
+    assert_slice_str(got.reply, "later\nplease");
+    assert_slice_str(got.relay, "mx[192.0.2.2]:25");
+    buf_release(&b);
+}
+
+static void long_reply_is_cut(void **state)
+{
+    struct recipient r = sample_recipient(), got = { 0 };
+    struct buf b = { 0 };
+    char *reply = calloc(1, 100000);
+
+    memset(reply, 'x', 100000);
+    r.reply = slice_make(reply, 100000);
+    record_recipient_put(&b, &r);
+    assert_ok(record_recipient_get(buf_bytes(&b), &got));
+    assert_int_equal(got.reply.len, RECIPIENT_REPLY_MAX);
+    free(reply);
+    buf_release(&b);
+}
+
+static void event_there_and_back(void **state)
+{
+    struct event e = sample_event(), got = { 0 };
+    struct buf b = { 0 };
+
+    record_event_put(&b, &e);
+    assert_ok(record_event_get(buf_bytes(&b), &got));
+    assert_int_equal(got.type, EVENT_BOUNCED);
+    assert_true(got.delay_ms == 1234);
+    assert_int_equal(got.recipient_count, 4);
+    assert_slice_str(got.text, "no");
+    assert_slice_str(got.reverse_path, "s@x");
+    buf_release(&b);
+}
+
+/* ---- spoiled ----------------------------------------------------------------- */
+
+enum kind { MESSAGE, RECIPIENT, EVENT };
+
+static void put(enum kind k, struct buf *b)
+{
+    struct message m = sample_message();
+    struct recipient r = sample_recipient();
+    struct event e = sample_event();
+    bool header_inline;
+
+    if (k == MESSAGE)
+        record_message_put(b, &m, &header_inline);
+    else if (k == RECIPIENT)
+        record_recipient_put(b, &r);
+    else
+        record_event_put(b, &e);
+}
+
+static struct err get(enum kind k, struct slice record)
+{
+    struct message m = { 0 };
+    struct recipient r = { 0 };
+    struct event e = { 0 };
+    bool header_inline;
+
+    if (k == MESSAGE)
+        return record_message_get(record, &m, &header_inline);
+    return k == RECIPIENT ? record_recipient_get(record, &r) : record_event_get(record, &e);
+}
+
+/* In memory of its own, so that a sanitizer sees one byte too far. */
+static struct err get_copy(enum kind k, const char *bytes, size_t len)
+{
+    char *copy = malloc(len != 0 ? len : 1);
+    struct err e;
+
+    memcpy(copy, bytes, len);
+    e = get(k, slice_make(copy, len));
+    free(copy);
+    return e;
+}
+
+static void every_truncation_is_found(void **state)
+{
+    for (enum kind k = MESSAGE; k <= EVENT; k++) {
+        struct buf b = { 0 };
+
+        put(k, &b);
+        for (size_t len = 0; len < buf_len(&b); len++)
+            assert_err(get_copy(k, buf_bytes(&b).ptr, len), ERR_CORRUPT);
+        buf_release(&b);
+    }
+}
+
+static void every_flipped_bit_is_found(void **state)
+{
+    for (enum kind k = MESSAGE; k <= EVENT; k++) {
+        struct buf b = { 0 };
+        size_t len;
+        char *p;
+
+        put(k, &b);
+        len = buf_len(&b);
+        p = buf_detach(&b);
+        for (size_t i = 0; i < len * 8; i++) {
+            p[i / 8] ^= (char)(1 << i % 8);
+            assert_err(get_copy(k, p, len), ERR_CORRUPT);
+            p[i / 8] ^= (char)(1 << i % 8);
+        }
+        assert_ok(get_copy(k, p, len));
+        free(p);
+    }
+}
+
+/* With a right checksum, but the content of another: cut inside, longer, or
+ * of a version not known. */
+static void sealed_nonsense_is_found(void **state)
+{
+    for (enum kind k = MESSAGE; k <= EVENT; k++) {
+        struct buf b = { 0 };
+        size_t len;
+
+        put(k, &b);
+        len = buf_len(&b) - 4; /* without its seal */
+        for (size_t cut = 0; cut <= len + 1; cut++) {
+            struct buf again = { 0 };
+
+            if (cut == len)
+                continue; /* that is the record itself */
+            buf_add(&again, slice_head(buf_bytes(&b), cut < len ? cut : len));
+            if (cut > len)
+                buf_add_byte(&again, 0);
+            codec_seal(&again, 0);
+            assert_int_not_equal(get(k, buf_bytes(&again)).kind, ERR_NONE);
+            buf_release(&again);
+        }
+        {
+            struct buf again = { 0 };
+
+            buf_add_byte(&again, 99);
+            buf_add(&again, slice_from(slice_head(buf_bytes(&b), len), 1));
+            codec_seal(&again, 0);
+            assert_err(get(k, buf_bytes(&again)), ERR_VERSION);
+            buf_release(&again);
+        }
+        buf_release(&b);
+    }
+}
+
+static void unknown_state_is_corrupt(void **state)
+{
+    static const uint8_t states[] = { 0, 3, 255 };
+
+    for (size_t i = 0; i < countof(states); i++) {
+        struct recipient r = sample_recipient();
+        struct buf b = { 0 };
+
+        r.state = states[i];
+        record_recipient_put(&b, &r);
+        assert_err(record_recipient_get(buf_bytes(&b), &r), ERR_CORRUPT);
+        buf_release(&b);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(numbers_and_strings),       cmocka_unit_test(a_fault_sticks),
+        cmocka_unit_test(keys_sort_as_numbers),      cmocka_unit_test(message_there_and_back),
+        cmocka_unit_test(long_header_is_not_inline), cmocka_unit_test(recipient_there_and_back),
+        cmocka_unit_test(long_reply_is_cut),         cmocka_unit_test(event_there_and_back),
+        cmocka_unit_test(every_truncation_is_found), cmocka_unit_test(every_flipped_bit_is_found),
+        cmocka_unit_test(sealed_nonsense_is_found),  cmocka_unit_test(unknown_state_is_corrupt),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
