@@ -1,0 +1,126 @@
+/* Which way a recipient's mail goes, and which addresses are our own. */
+#include "tests/unit/check.h"
+
+#include "delivery/policy.h"
+
+static const unsigned first[] = { 0 };
+
+static const struct route routes[] = {
+    { .from = "@shop.example", .action = ROUTE_VIA, .smarthosts = first, .smarthost_count = 1 },
+    { .to = "hold.example", .action = ROUTE_HOLD },
+    { .to = "spam@hold.example", .action = ROUTE_DISCARD }, /* never reached */
+    { .from = "boss@example.com", .to = "never.example", .action = ROUTE_DIRECT },
+    { .to = "never.example", .action = ROUTE_REJECT, .text = "no" },
+};
+
+static struct delivery_policy policy(void)
+{
+    return (struct delivery_policy){
+        .routes = routes,
+        .route_count = countof(routes),
+        .fallback = { .action = ROUTE_DIRECT },
+        .retry = { .first_ms = 1 },
+    };
+}
+
+static void first_match_wins(void **state)
+{
+    static const struct {
+        const char *from, *to;
+        bool skip_hold;
+        enum route_action want;
+    } rows[] = {
+        { "a@shop.example", "b@anywhere.example", false, ROUTE_VIA },
+        { "a@SHOP.example", "b@hold.example", false, ROUTE_VIA },
+        { "a@example.com", "b@hold.example", false, ROUTE_HOLD },
+        { "a@example.com", "spam@hold.example", false, ROUTE_HOLD },
+        { "a@example.com", "spam@hold.example", true, ROUTE_DISCARD }, /* released */
+        { "a@example.com", "b@hold.example", true, ROUTE_DIRECT },
+        { "boss@example.com", "b@never.example", false, ROUTE_DIRECT },
+        { "aide@example.com", "b@never.example", false, ROUTE_REJECT },
+        { "", "b@never.example", false, ROUTE_REJECT }, /* the null reverse-path */
+        { "", "b@other.example", false, ROUTE_DIRECT },
+        { "a@notshop.example", "b@other.example", false, ROUTE_DIRECT },
+        { "a@example.com", "b@notnever.example", false, ROUTE_DIRECT },
+    };
+    struct delivery_policy p = policy();
+
+    for (size_t i = 0; i < countof(rows); i++)
+        assert_int_equal(
+            policy_route(&p, slice_str(rows[i].from), slice_str(rows[i].to), rows[i].skip_hold)->action,
+            rows[i].want);
+}
+
+static void a_fallback_that_holds(void **state)
+{
+    struct delivery_policy p = policy();
+
+    p.fallback.action = ROUTE_HOLD;
+    assert_int_equal(policy_route(&p, SLICE("a@b.c"), SLICE("x@y.z"), false)->action, ROUTE_HOLD);
+    assert_int_equal(policy_route(&p, SLICE("a@b.c"), SLICE("x@y.z"), true)->action, ROUTE_DIRECT);
+}
+
+static void waits_by_recipient(void **state)
+{
+    static const struct retry_rule rules[] = {
+        { "slow.example", { .first_ms = 10 } },
+        { "slow.example", { .first_ms = 11 } },
+        { "vip@fast.example", { .first_ms = 12 } },
+    };
+    struct delivery_policy p = policy();
+
+    p.retries = rules;
+    p.retry_count = countof(rules);
+    assert_int_equal(policy_retry(&p, SLICE("a@slow.example"))->first_ms, 10);
+    assert_int_equal(policy_retry(&p, SLICE("vip@fast.example"))->first_ms, 12);
+    assert_int_equal(policy_retry(&p, SLICE("x@fast.example"))->first_ms, 1);
+}
+
+static struct net_addr addr(const char *text)
+{
+    struct net_addr a = { 0 };
+
+    assert_true(net_addr_parse_port(slice_str(text), &a));
+    return a;
+}
+
+static void our_own_addresses(void **state)
+{
+    static const struct {
+        const char *own, *other;
+        bool want;
+    } rows[] = {
+        { "192.0.2.1:25", "192.0.2.1:25", true },
+        { "192.0.2.1:25", "192.0.2.1:2525", false },
+        { "192.0.2.1:25", "192.0.2.2:25", false },
+        { "0.0.0.0:25", "127.0.0.1:25", true },
+        { "0.0.0.0:25", "127.9.9.9:25", true },
+        { "0.0.0.0:25", "192.0.2.2:25", false },
+        { "0.0.0.0:25", "127.0.0.1:2525", false },
+        { "*:25", "[::1]:25", true },
+        { "*:25", "127.0.0.1:25", true },
+        { "[2001:db8::1]:25", "[2001:db8::1]:25", true },
+        { "[2001:db8::1]:25", "[2001:db8::2]:25", false },
+    };
+
+    for (size_t i = 0; i < countof(rows); i++) {
+        struct net_addr own = addr(rows[i].own), other = addr(rows[i].other);
+        struct delivery_policy p = policy();
+
+        p.own = &own;
+        p.own_count = 1;
+        assert_int_equal(policy_is_own_address(&p, &other, other.port), rows[i].want);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(first_match_wins),
+        cmocka_unit_test(a_fallback_that_holds),
+        cmocka_unit_test(waits_by_recipient),
+        cmocka_unit_test(our_own_addresses),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
