@@ -504,6 +504,23 @@ def test_reload_cannot_move_house(tree, what):
     assert not (daemon.directory / "elsewhere").exists()
 
 
+@pytest.mark.parametrize(
+    "what, line",
+    [
+        ("loops", "loops 3"),
+        ("resolver", "resolver 127.0.0.1:1"),
+        ("storage", "storage { reserve 1M }"),
+        ("message_memory", "limits { message_memory 1M }"),
+    ],
+)
+def test_reload_says_what_needs_a_restart(tree, what, line):
+    daemon = tree()
+    kept = [old for old in daemon.config().splitlines() if old.split()[:1] != line.split()[:1]]
+    daemon.file.write_text("\n".join(kept + [line]) + "\n")
+    assert not daemon.reload()
+    assert f"{what} cannot change while relayd runs" in daemon.log
+
+
 def test_reload_storm(tree):
     daemon = tree()
     engine = daemon.engine()

@@ -92,10 +92,15 @@ def test_hold_keeps_until_release(held):
     daemon.wait_event(queue_id, "delivered")
 
 
-def test_hold_ends_with_the_route_that_held(held):
+def test_hold_outlives_its_route_and_the_engine(held):
     daemon, sink, queue_id = held
     daemon.write_config(routes="route default via sink")
     daemon.ctl("reload")
+    wait.never(lambda: sink.seen, "held mail was sent", 1)
+    daemon.restart()
+    wait.never(lambda: sink.seen, "held mail was sent", 1)
+    assert daemon.recipient_state(queue_id, "b@dest.test") == "held"
+    daemon.ctl("release", queue_id)
     sink.wait(1)
     daemon.wait_event(queue_id, "delivered")
 
