@@ -31,9 +31,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 
 from lab import BUILD, mail, postfix, relayd, wait  # noqa: E402
 from lab.client import Client  # noqa: E402
-from lab.process import descendants, gone  # noqa: E402
+from lab.process import alive, descendants, gone, stat  # noqa: E402
 
 SITE_CONNECTIONS = 8
+FULL_LIFE = 1.5  # seconds; an engine killed after that long is no sign of a loop
 VICTIMS = ("parent", "engine")
 
 
@@ -50,6 +51,7 @@ class Result:
     unknown: list = dataclasses.field(default_factory=list)  # nobody sent these
     bounced: list = dataclasses.field(default_factory=list)
     reports: list = dataclasses.field(default_factory=list)  # sanitizers, unclean ends
+    killed_early: bool = False  # the last engine
 
     @property
     def duplicates_allowed(self):
@@ -162,10 +164,27 @@ class Recorder:
         self.popen.wait(10)
 
 
+def age(pid):
+    """Seconds since a process began."""
+    ticks = int(stat(pid)[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+
+
+def kill_engine(daemon, result):
+    """Also while it still begins, but never twice in a row: the parent would
+    take that for a loop of crashes and let longer and longer times pass."""
+    pid = wait.until(daemon.engine, "an engine", 20)
+    if result.killed_early:
+        wait.until(lambda: age(pid) > FULL_LIFE, "a life of an engine")
+    result.killed_early = age(pid) <= FULL_LIFE
+    os.kill(pid, signal.SIGKILL)
+    wait.until(lambda: not alive(pid), "its end")
+
+
 def kill_one(daemon, victim, result):
-    """Kills and brings back. An engine may be killed while it still begins."""
+    """Kills, and starts again what nobody else would."""
     if victim == "engine":
-        os.kill(wait.until(daemon.engine, "an engine"), signal.SIGKILL)
+        kill_engine(daemon, result)
     else:
         children = descendants(daemon.process.pid)
         daemon.process.kill(signal.SIGKILL)
@@ -177,6 +196,7 @@ def kill_one(daemon, victim, result):
         daemon.logs.append(daemon.process.log)
         daemon.process = None
         daemon.start()
+        result.killed_early = False
     result.kills[victim] += 1
 
 
