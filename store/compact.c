@@ -49,17 +49,6 @@ static struct err copy_to(struct store *s, const char *copy)
     return e;
 }
 
-static void sync_folder(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-    /* Both files hold the same records, so either name may survive. */
-    if (fd >= 0 && fsync(fd) < 0)
-        log_warning("store", "%s: sync folder: error %d", path, errno);
-    if (fd >= 0)
-        close(fd);
-}
-
 void env_compact(struct store *s)
 {
     size_t size = strlen(s->file) + sizeof COPY_SUFFIX;
@@ -81,9 +70,8 @@ void env_compact(struct store *s)
     if (rename(copy, s->file) < 0) {
         log_warning("store", "%s: not compacted: rename: error %d", s->opt.path, errno);
         unlink(copy);
-    } else if (!s->opt.stepped)
-        sync_folder(s->opt.path);
-    e = env_open(s);
+    }
+    e = env_open(s); /* syncs the folder: from now on the two files would differ */
     if (err_failed(e))
         log_error("store", "%s: %s", s->opt.path, err_text(e, text, sizeof text));
     else

@@ -220,8 +220,8 @@ static struct err create_if_missing(struct store *s)
     char *fresh;
     struct err e;
 
-    if (stat(s->file, &st) == 0)
-        return ERR_OK;
+    if (stat(s->file, &st) == 0) /* whoever gave it its name may have died before this sync */
+        return s->opt.stepped ? ERR_OK : folder_sync(s->opt.path);
     if (errno != ENOENT)
         return err_sys(errno, "look for store environment");
     fresh = mem_alloc(size);

@@ -271,6 +271,24 @@ static void test_sync_fails_once(void **state)
     assert_true(stored(f, 4, 3));
 }
 
+/* The file's name may be the work of a process that died before its sync:
+ * nothing is acknowledged on it until that has been made up for. */
+static void test_open_syncs_the_name(void **state)
+{
+    struct fix *f = *state;
+    int syncs;
+
+    assert_ok(add(f, 1));
+    store_close(f->store);
+    f->store = NULL;
+    fault_arm(ON_SYNC, 0, false, EIO);
+    assert_err(fix_open(f), ERR_IO);
+    syncs = fault.syncs;
+    assert_ok(fix_open(f));
+    assert_true(fault.syncs > syncs);
+    assert_true(stored(f, 1, 3));
+}
+
 static void test_sync_fails_always(void **state)
 {
     struct fix *f = *state;
@@ -563,6 +581,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_sync_fails_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_open_syncs_the_name, setup, teardown),
         cmocka_unit_test_setup_teardown(test_sync_fails_always, setup, teardown),
         cmocka_unit_test_setup_teardown(test_meta_write_fails, setup, teardown),
         cmocka_unit_test_setup_teardown(test_no_space_once, setup, teardown),
