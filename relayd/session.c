@@ -125,10 +125,21 @@ static void session_after(struct session *s)
     stream_deadline(s->stream, timeout);
 }
 
+/* Also of a message whose bytes go nowhere yet: its header is not whole, or it
+ * is refused already. */
+static void check_message_time(struct session *s)
+{
+    uint64_t most = s->config->settings->limits.message_timeout_ms;
+
+    if (s->draft != NULL && most != 0 && s->acceptor->loop->now_ms - s->message_begun_ms > most)
+        smtp_server_shutdown(s->engine, "4.4.2 the message took too long, closing");
+}
+
 static void on_data(void *ctx, struct slice bytes)
 {
     struct session *s = ctx;
 
+    check_message_time(s);
     smtp_server_feed(s->engine, bytes);
     session_after(s);
 }
@@ -328,14 +339,11 @@ static void handle_message_begin(void *ctx)
 static void handle_message_bytes(void *ctx, struct slice bytes)
 {
     struct session *s = ctx;
-    uint64_t most = s->config->settings->limits.message_timeout_ms;
 
     if (!queue_draft_append(s->draft, bytes) && !s->held) {
         s->held = true;
         smtp_server_hold(s->engine, true);
     }
-    if (most != 0 && s->acceptor->loop->now_ms - s->message_begun_ms > most)
-        smtp_server_shutdown(s->engine, "4.4.2 the message took too long, closing");
 }
 
 static void log_accepted(const struct message *m, const char *client)

@@ -4,7 +4,7 @@ import socket
 
 import pytest
 
-from lab import mail
+from lab import mail, wait
 from lab.client import Client, send
 
 # The bare line ends of SMTP smuggling: none of them ends a message anywhere.
@@ -212,3 +212,28 @@ def test_a_client_that_only_stops_sending_gets_its_replies(relay):
     (message,) = sink.wait(1)
     assert mail.after_trace(message.content) == content
     daemon.wait_log(r"lost connection after END-OF-MESSAGE from unknown\[127\.0\.0\.1\]")
+
+
+@pytest.mark.parametrize(
+    "begin_of_it",
+    [b"Subject: x\r\n\r\n", b"Subject: endless", b"Subject: x\r\n\r\nrefused\nalready\r\n"],
+    ids=["body", "header", "refused"],
+)
+def test_a_message_that_trickles_in_for_ever_ends(lab, begin_of_it):
+    daemon = lab.relayd(limits="message_timeout 1s", routes="route default hold")
+    with Client(daemon.port) as client:
+        begin(client)
+        client.send(begin_of_it)
+        client.sock.settimeout(0.1)
+
+        def told():
+            try:
+                client.send(b"x")
+                return client.reply()
+            except TimeoutError:
+                return None
+
+        reply = wait.until(told, "the end of the session", 10)
+        assert reply.code == 421
+        assert client.closed()
+    assert daemon.queue() == []
