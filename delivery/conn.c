@@ -2,22 +2,20 @@
 #include "delivery/conn_internal.h"
 
 #include "base/mem.h"
-#include "mail/mime.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 
 static void session_data(void *ctx, struct slice bytes);
-static void session_drained(void *ctx);
 static void session_closed(void *ctx, struct err why);
 
-static const struct stream_events session_events = { NULL, session_data, session_drained, session_closed };
+static const struct stream_events session_events = { NULL, session_data, conn_drained, session_closed };
 
 /* ---- output ---------------------------------------------------------------- */
 
 /* Moves what the engine wrote to the stream and sets the deadline for the
  * answer. */
-static void send_out(struct conn *c)
+void conn_send_out(struct conn *c)
 {
     struct buf *from = smtp_client_out(c->client);
     struct buf *to;
@@ -67,7 +65,7 @@ static void leave_run(struct post *p)
 
 /* By way of our own loop: home frees the connection when it hears of it, and
  * here its engine or stream may still be on the stack. */
-static void tell_gone(struct conn *c)
+void conn_tell_gone(struct conn *c)
 {
     c->gone_post.run = leave_run;
     loop_post(c->opt.loop, &c->gone_post);
@@ -82,7 +80,7 @@ static void go(struct conn *c)
     close_session(c);
     c->state = CONN_GONE;
     if (!c->reading)
-        tell_gone(c);
+        conn_tell_gone(c);
 }
 
 /* ---- outcomes -------------------------------------------------------------- */
@@ -101,7 +99,7 @@ static void set_outcome(struct job *j, uint32_t n, const struct smtp_outcome *o)
     out->text = mem_dup(o->text.ptr, o->text.len);
 }
 
-static void set_all(struct job *j, const struct smtp_outcome *o)
+void conn_set_all(struct job *j, const struct smtp_outcome *o)
 {
     for (uint32_t i = 0; i < j->count; i++)
         set_outcome(j, i, o);
@@ -114,7 +112,7 @@ static void job_run_done(struct post *p)
     j->done(j);
 }
 
-static void return_job(struct conn *c, bool usable)
+void conn_return_job(struct conn *c, bool usable)
 {
     struct job *j = c->job;
 
@@ -162,181 +160,10 @@ void conn_unreachable(struct conn *c)
         c->job->site_failed = o.verdict == SMTP_DEFERRED;
         c->job->names_failed = !c->met_server;
     }
-    set_all(c->job, &o);
+    conn_set_all(c->job, &o);
     snprintf(c->job->relay, sizeof c->job->relay, "%s", o.code != 0 ? c->host_name : "none");
-    return_job(c, false);
+    conn_return_job(c, false);
     go(c);
-}
-
-/* ---- a transaction --------------------------------------------------------- */
-
-static void feed_file(struct conn *c);
-
-/* Content the engine may send now. */
-static void feed_content(struct conn *c)
-{
-    const struct message *m = c->job->message;
-
-    c->want_content = false;
-    if (c->use_alt) {
-        smtp_client_content(c->client, buf_bytes(&c->alt_header), false);
-        smtp_client_content(c->client, buf_bytes(&c->alt_body), true);
-        return;
-    }
-    if (c->content_at == 0)
-        smtp_client_content(c->client, m->header, m->body_loaded && m->body.len == 0);
-    if (!m->body_loaded)
-        feed_file(c);
-    else if (m->body.len > 0)
-        smtp_client_content(c->client, m->body, true);
-}
-
-static void file_read(struct blob_op *op, struct err e)
-{
-    struct conn *c = container_of(op, struct conn, read_op);
-    const struct message *m;
-    bool last;
-
-    c->reading = false;
-    if (c->state == CONN_GONE) {
-        tell_gone(c);
-        return;
-    }
-    if (c->job == NULL || !c->want_content) {
-        buf_clear(&op->bytes);
-        return;
-    }
-    m = c->job->message;
-    if (err_failed(e) || buf_len(&op->bytes) == 0) {
-        smtp_client_abort(c->client, "the stored message can't be read");
-        send_out(c);
-        return;
-    }
-    c->content_at += buf_len(&op->bytes);
-    last = c->content_at >= m->body_bytes;
-    c->want_content = !last;
-    smtp_client_content(c->client, buf_bytes(&op->bytes), last);
-    buf_clear(&op->bytes);
-    send_out(c);
-}
-
-static void feed_file(struct conn *c)
-{
-    const struct message *m = c->job->message;
-
-    c->want_content = true;
-    if (c->reading)
-        return;
-    c->reading = true;
-    c->read_op.home = c->opt.loop;
-    c->read_op.done = file_read;
-    c->read_op.offset = c->content_at;
-    c->read_op.want = CONN_PIECE;
-    queue_read_body(c->opt.queue, m, &c->read_op);
-}
-
-static void session_drained(void *ctx)
-{
-    struct conn *c = ctx;
-
-    if (c->want_content && !c->reading && c->job != NULL && !c->loading_for_downgrade)
-        feed_file(c);
-}
-
-static void send_transaction(struct conn *c)
-{
-    struct job *j = c->job;
-    const struct message *m = j->message;
-    struct smtp_transaction t = {
-        .reverse_path = m->reverse_path,
-        .recipient_count = j->count,
-        .size_bytes = c->use_alt ? buf_len(&c->alt_header) + buf_len(&c->alt_body) : message_size(m),
-        .eight_bit = !c->use_alt && (m->flags & MESSAGE_EIGHT_BIT) != 0,
-    };
-
-    c->paths = mem_alloc(j->count * sizeof *c->paths);
-    for (uint32_t i = 0; i < j->count; i++)
-        c->paths[i] = j->recipients[i]->address;
-    t.recipients = c->paths;
-    c->content_at = 0;
-    smtp_client_send(c->client, &t);
-    if (c->state != CONN_GONE)
-        send_out(c);
-}
-
-static void fail_conversion(struct conn *c)
-{
-    struct smtp_outcome o = {
-        .verdict = SMTP_FAILED,
-        .stage = SMTP_STAGE_MAIL,
-        .status = { 5, 6, 3 },
-        .text = SLICE("the next server takes 7-bit mail only and this message can't be converted safely"),
-    };
-
-    set_all(c->job, &o);
-    return_job(c, true);
-    c->state = CONN_IDLE;
-    loop_arm(c->opt.loop, &c->idle_timer, c->opt.policy->idle_timeout_ms);
-}
-
-static void send_downgraded(struct conn *c, struct slice body)
-{
-    if (err_failed(mail_downgrade(c->job->message->header, body, &c->alt_header, &c->alt_body))) {
-        fail_conversion(c);
-        return;
-    }
-    c->use_alt = true;
-    send_transaction(c);
-}
-
-/* A body file is read whole for the conversion; it is rare, and bounded by
- * the size limit of messages. */
-static void downgrade_read(struct blob_op *op, struct err e)
-{
-    struct conn *c = container_of(op, struct conn, read_op);
-    struct buf body;
-
-    c->reading = false;
-    c->loading_for_downgrade = false;
-    if (c->state == CONN_GONE) {
-        tell_gone(c);
-        return;
-    }
-    if (c->job == NULL)
-        return;
-    if (err_failed(e) || buf_len(&op->bytes) != c->job->message->body_bytes) {
-        smtp_client_abort(c->client, "the stored message can't be read");
-        return;
-    }
-    body = op->bytes;
-    op->bytes = (struct buf){ 0 };
-    send_downgraded(c, buf_bytes(&body));
-    buf_release(&body);
-}
-
-static void begin_job(struct conn *c)
-{
-    struct job *j = c->job;
-    const struct message *m = j->message;
-
-    c->state = CONN_BUSY;
-    loop_disarm(c->opt.loop, &c->idle_timer);
-    if (c->jobs_done > 0)
-        j->connected_ms = c->opt.loop->now_ms;
-    if ((m->flags & MESSAGE_EIGHT_BIT) == 0 || smtp_client_offer(c->client)->eightbitmime) {
-        send_transaction(c);
-        return;
-    }
-    if (m->body_loaded) {
-        send_downgraded(c, m->body);
-        return;
-    }
-    c->reading = c->loading_for_downgrade = true;
-    c->read_op.home = c->opt.loop;
-    c->read_op.done = downgrade_read;
-    c->read_op.offset = 0;
-    c->read_op.want = m->body_bytes;
-    queue_read_body(c->opt.queue, m, &c->read_op);
 }
 
 /* ---- what the engine says ---------------------------------------------------- */
@@ -349,7 +176,7 @@ static void client_ready(void *ctx)
 
     if (c->state == CONN_OPENING) {
         c->job->connected_ms = c->opt.loop->now_ms;
-        begin_job(c);
+        conn_begin_job(c);
         return;
     }
     if (c->job != NULL && c->state == CONN_BUSY) {
@@ -358,7 +185,7 @@ static void client_ready(void *ctx)
         enough = enough || c->jobs_done + 1 == c->opt.policy->messages_per_connection ||
                  (offered != 0 && c->jobs_done + 1 >= offered);
         c->state = enough ? CONN_QUITTING : CONN_IDLE;
-        return_job(c, !enough);
+        conn_return_job(c, !enough);
         if (enough)
             smtp_client_quit(c->client);
         else
@@ -368,7 +195,7 @@ static void client_ready(void *ctx)
 
 static void client_content(void *ctx)
 {
-    feed_content(ctx);
+    conn_feed_content(ctx);
 }
 
 static void client_recipient_done(void *ctx, unsigned n, const struct smtp_outcome *o)
@@ -418,8 +245,8 @@ static void client_failed(void *ctx, const struct smtp_outcome *o)
     }
     if (c->job != NULL) {
         c->job->unattempted = found_dead(c, o);
-        set_all(c->job, o);
-        return_job(c, false);
+        conn_set_all(c->job, o);
+        conn_return_job(c, false);
     }
     go(c);
 }
@@ -446,7 +273,7 @@ static void after_engine(struct conn *c)
         c->client = NULL;
         conn_dial_next(c);
     } else if (c->state != CONN_GONE) {
-        send_out(c);
+        conn_send_out(c);
     }
 }
 
@@ -486,7 +313,7 @@ void conn_opened(struct conn *c, struct stream *s)
              s->remote.port);
     c->client = smtp_client_new(&c->opt.policy->client, &client_handler, c);
     stream_set_events(s, &session_events, c);
-    send_out(c);
+    conn_send_out(c);
 }
 
 /* ---- from the dispatcher ----------------------------------------------------- */
@@ -500,7 +327,7 @@ static void idle_fire(struct timer *t)
     c->state = CONN_QUITTING;
     smtp_client_quit(c->client);
     if (c->state != CONN_GONE)
-        send_out(c);
+        conn_send_out(c);
 }
 
 struct conn *conn_new(const struct conn_options *opt)
@@ -541,7 +368,7 @@ static void give_run(struct post *p)
         snprintf(j->relay, sizeof j->relay, "%s[%s]:%u", c->host_name,
                  net_addr_format(&c->stream->remote, addr), c->stream->remote.port);
     }
-    begin_job(c);
+    conn_begin_job(c);
 }
 
 void conn_give(struct conn *c, struct job *j)

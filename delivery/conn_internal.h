@@ -72,4 +72,16 @@ void conn_unreachable(struct conn *c);
 /* Remembers why this address or host was no good. text is copied. */
 void conn_note_failure(struct conn *c, const struct smtp_outcome *o);
 
+
+/* conn_send.c: the job in c->job, over the session that is ready. */
+void conn_begin_job(struct conn *c);
+void conn_feed_content(struct conn *c);
+void conn_drained(void *ctx); /* a stream event: more of a body file may go */
+
+/* conn.c */
+void conn_send_out(struct conn *c); /* what the engine wrote, to the stream */
+void conn_set_all(struct job *j, const struct smtp_outcome *o);
+void conn_return_job(struct conn *c, bool usable);
+void conn_tell_gone(struct conn *c);
+
 #endif

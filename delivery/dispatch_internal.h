@@ -94,20 +94,31 @@ struct dispatch {
 };
 
 /* dispatch.c */
+void dispatch_arm_tick(struct dispatch *d);                    /* after the schedule's next time changed */
+bool dispatch_is_over(const struct dispatch *d, const struct group *g); /* expired, and tried */
+bool dispatch_is_late(const struct dispatch *d, const struct group *g); /* due a delay warning */
+/* What is to be told of several groups of a message is told in one
+ * notification: g, and its siblings at rest that pass the test. */
+void dispatch_tell_together(struct dispatch *d, struct group *g, enum attempt_purpose purpose,
+                            bool (*test)(const struct dispatch *d, const struct group *g));
 void dispatch_enqueue(struct dispatch *d, struct group *g);    /* to its destination, now */
 void dispatch_wait(struct dispatch *d, struct group *g);       /* until its times */
-void dispatch_pump(struct dispatch *d, struct site *s);
 void dispatch_forget(struct dispatch *d, struct group *g);     /* removes it from the schedule */
 void dispatch_set_dest(struct dispatch *d, struct group *g, struct dest *dest);
-bool dispatch_may_run(struct dispatch *d);                     /* not draining, storage sound */
 void dispatch_check_drained(struct dispatch *d);
+
+/* pump.c */
+void dispatch_pump(struct dispatch *d, struct site *s);
+bool dispatch_may_run(struct dispatch *d); /* not draining, storage sound */
+void dispatch_health_fire(struct timer *t);
 void dispatch_conn_free_if_gone(struct dispatch *d, struct site_conn *sc);
 /* For at most longest_ms. */
 void dispatch_site_down(struct dispatch *d, struct site *s, const char *why, uint64_t longest_ms);
 void dispatch_site_up(struct dispatch *d, struct site *s);
 bool dispatch_site_full(struct dispatch *d, struct site *s);
-void dispatch_schedule_message(struct dispatch *d, struct message *m);
 
+/* arrive.c */
+void dispatch_schedule_message(struct dispatch *d, struct message *m);
 /* A stored recipient that is not scheduled: now it is. */
 void dispatch_adopt(struct dispatch *d, uint64_t id, const struct recipient *r);
 
@@ -136,8 +147,10 @@ void attempt_local_start(struct attempt *a);
 void attempt_run_local(struct dispatch *d);
 void attempt_free(struct attempt *a);
 
-
 /* outcome.c */
 void attempt_finish(struct attempt *a); /* outcomes are known: write them down */
+
+/* tell.c */
+void attempt_tell(const struct attempt *a);
 
 #endif

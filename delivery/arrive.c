@@ -1,0 +1,184 @@
+/* delivery/arrive.c - how messages enter the schedule: new ones from their
+ * commit, stored ones at start. Each recipient's route is found here first.
+ */
+#include "delivery/dispatch_internal.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+/* ---- a new message --------------------------------------------------------- */
+
+/* How the times of the store become times of the monotonic clock. A wait in
+ * the future of a wall clock that has jumped is cut to what we would have
+ * chosen at most. */
+static uint64_t mono_of_wall(struct dispatch *d, uint64_t at_wall_ms, uint64_t longest_ms)
+{
+    uint64_t now_wall = clock_wall_ms(d->opt.home->clock);
+    uint64_t wait = at_wall_ms > now_wall ? at_wall_ms - now_wall : 0;
+
+    return d->opt.home->now_ms + (wait < longest_ms ? wait : longest_ms);
+}
+
+static void set_times(struct dispatch *d, struct group *g, const struct recipient *r, uint64_t received_wall_ms)
+{
+    const struct retry_policy *p = policy_retry(d->policy, r->address);
+    uint64_t longest = p->max_ms + p->max_ms / 4;
+
+    if (p->doubt_ms > longest)
+        longest = p->doubt_ms;
+    g->next_ms = mono_of_wall(d, r->next_wall_ms, longest);
+    g->expires_ms = mono_of_wall(d, received_wall_ms + p->expire_ms, p->expire_ms);
+    if (p->warn_ms == 0 || (r->flags & RECIPIENT_WARNED) != 0)
+        g->warn_ms = TIMERS_NEVER;
+    else
+        g->warn_ms = mono_of_wall(d, received_wall_ms + p->warn_ms, p->warn_ms);
+}
+
+static bool same_way(const struct group *g, const struct dest *dest, const struct recipient *r)
+{
+    return g->dest == dest->index && (g->state == GROUP_HELD) == (r->state == RECIPIENT_HELD);
+}
+
+static struct group *add_group(struct dispatch *d, uint64_t id, const struct recipient *r, struct dest *dest)
+{
+    struct group *g = schedule_add(d->sched, id, &r->n, 1);
+
+    dispatch_set_dest(d, g, dest);
+    g->sender = (uint32_t)slice_hash_nocase(r->reverse_path);
+    g->attempts = r->attempts;
+    g->released = (r->flags & RECIPIENT_RELEASED) != 0;
+    if (r->state == RECIPIENT_HELD)
+        g->state = GROUP_HELD;
+    return g;
+}
+
+static struct dest *dest_of_recipient(struct dispatch *d, const struct recipient *r)
+{
+    const struct route *route =
+        policy_route(d->policy, r->reverse_path, r->address, (r->flags & RECIPIENT_RELEASED) != 0);
+
+    return dest_for(d, route, r->address);
+}
+
+void dispatch_schedule_message(struct dispatch *d, struct message *m)
+{
+    size_t memory = message_memory(m);
+    struct group *g, *next;
+
+    if (schedule_find(d->sched, m->id) != NULL)
+        return; /* the audit was faster */
+    for (uint32_t i = 0; i < m->recipient_count; i++) {
+        const struct recipient *r = &m->recipients[i];
+        struct dest *dest = dest_of_recipient(d, r);
+
+        for (g = schedule_find(d->sched, m->id); g != NULL && !same_way(g, dest, r);)
+            g = schedule_sibling(d->sched, g);
+        if (g != NULL) {
+            schedule_append_number(g, r->n);
+            continue;
+        }
+        g = add_group(d, m->id, r, dest);
+        set_times(d, g, r, m->received_wall_ms);
+        if (g->state != GROUP_HELD && dest->kind != DEST_HOLD &&
+            atomic_load(&d->hot_memory) + memory <= d->opt.hot_memory_max) {
+            g->hot = message_ref(m);
+            atomic_fetch_add(&d->hot_memory, memory);
+        }
+    }
+    for (g = schedule_find(d->sched, m->id); g != NULL; g = next) {
+        next = schedule_sibling(d->sched, g);
+        if (g->state == GROUP_HELD)
+            continue;
+        if (d->draining)
+            dispatch_wait(d, g);
+        else
+            dispatch_enqueue(d, g);
+    }
+}
+
+struct arrival {
+    struct post post;
+    struct dispatch *dispatch;
+    struct message *message;
+};
+
+static void arrival_run(struct post *p)
+{
+    struct arrival *a = container_of(p, struct arrival, post);
+
+    dispatch_schedule_message(a->dispatch, a->message);
+    message_unref(a->message);
+    free(a);
+}
+
+void dispatch_arrived(struct dispatch *d, struct message *m)
+{
+    struct arrival *a = mem_new(struct arrival);
+
+    a->post.run = arrival_run;
+    a->dispatch = d;
+    a->message = message_ref(m);
+    loop_post(d->opt.home, &a->post);
+}
+
+/* ---- start ------------------------------------------------------------------- */
+
+struct recovery {
+    struct dispatch *dispatch;
+    struct group *last; /* recipients come in order of id */
+    uint64_t last_next_wall_ms;
+    uint64_t recipients;
+};
+
+static struct group *adopt(struct dispatch *d, uint64_t id, const struct recipient *r, struct dest *dest)
+{
+    struct group *g = add_group(d, id, r, dest);
+
+    set_times(d, g, r, queue_id_wall_ms(id));
+    if (g->state != GROUP_HELD) {
+        if (dest->kind == DEST_HOLD)
+            g->state = GROUP_ROUTE_HELD;
+        else
+            schedule_wait(d->sched, g);
+    }
+    return g;
+}
+
+void dispatch_adopt(struct dispatch *d, uint64_t id, const struct recipient *r)
+{
+    adopt(d, id, r, dest_of_recipient(d, r));
+    dispatch_arm_tick(d);
+}
+
+static void recover_recipient(void *ctx, uint64_t id, const struct recipient *r)
+{
+    struct recovery *rec = ctx;
+    struct dispatch *d = rec->dispatch;
+    struct dest *dest = dest_of_recipient(d, r);
+    struct group *g = rec->last;
+
+    rec->recipients++;
+    if (g != NULL && g->id == id && same_way(g, dest, r) && rec->last_next_wall_ms == r->next_wall_ms) {
+        schedule_append_number(g, r->n);
+        return;
+    }
+    g = adopt(d, id, r, dest);
+    rec->last = g;
+    rec->last_next_wall_ms = r->next_wall_ms;
+}
+
+struct err dispatch_recover(struct dispatch *d)
+{
+    struct recovery rec = { .dispatch = d };
+    struct err e = queue_recover(d->opt.queue, recover_recipient, &rec);
+
+    if (err_failed(e))
+        return e;
+    if (rec.recipients != 0)
+        log_info("qmgr", "%llu recipients found in the queue", (unsigned long long)rec.recipients);
+    dispatch_arm_tick(d);
+    audit_start(d);
+    return ERR_OK;
+}

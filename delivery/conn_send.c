@@ -1,0 +1,178 @@
+/* delivery/conn_send.c - one message over an open connection: its envelope, its
+ * content from memory or from its file, in 7 bits where the next hop wants it.
+ */
+#include "delivery/conn_internal.h"
+
+#include "base/mem.h"
+#include "mail/mime.h"
+
+#include <stdlib.h>
+
+static void feed_file(struct conn *c);
+
+/* Content the engine may send now. */
+void conn_feed_content(struct conn *c)
+{
+    const struct message *m = c->job->message;
+
+    c->want_content = false;
+    if (c->use_alt) {
+        smtp_client_content(c->client, buf_bytes(&c->alt_header), false);
+        smtp_client_content(c->client, buf_bytes(&c->alt_body), true);
+        return;
+    }
+    if (c->content_at == 0)
+        smtp_client_content(c->client, m->header, m->body_loaded && m->body.len == 0);
+    if (!m->body_loaded)
+        feed_file(c);
+    else if (m->body.len > 0)
+        smtp_client_content(c->client, m->body, true);
+}
+
+static void file_read(struct blob_op *op, struct err e)
+{
+    struct conn *c = container_of(op, struct conn, read_op);
+    const struct message *m;
+    bool last;
+
+    c->reading = false;
+    if (c->state == CONN_GONE) {
+        conn_tell_gone(c);
+        return;
+    }
+    if (c->job == NULL || !c->want_content) {
+        buf_clear(&op->bytes);
+        return;
+    }
+    m = c->job->message;
+    if (err_failed(e) || buf_len(&op->bytes) == 0) {
+        smtp_client_abort(c->client, "the stored message can't be read");
+        conn_send_out(c);
+        return;
+    }
+    c->content_at += buf_len(&op->bytes);
+    last = c->content_at >= m->body_bytes;
+    c->want_content = !last;
+    smtp_client_content(c->client, buf_bytes(&op->bytes), last);
+    buf_clear(&op->bytes);
+    conn_send_out(c);
+}
+
+static void feed_file(struct conn *c)
+{
+    const struct message *m = c->job->message;
+
+    c->want_content = true;
+    if (c->reading)
+        return;
+    c->reading = true;
+    c->read_op.home = c->opt.loop;
+    c->read_op.done = file_read;
+    c->read_op.offset = c->content_at;
+    c->read_op.want = CONN_PIECE;
+    queue_read_body(c->opt.queue, m, &c->read_op);
+}
+
+void conn_drained(void *ctx)
+{
+    struct conn *c = ctx;
+
+    if (c->want_content && !c->reading && c->job != NULL && !c->loading_for_downgrade)
+        feed_file(c);
+}
+
+static void send_transaction(struct conn *c)
+{
+    struct job *j = c->job;
+    const struct message *m = j->message;
+    struct smtp_transaction t = {
+        .reverse_path = m->reverse_path,
+        .recipient_count = j->count,
+        .size_bytes = c->use_alt ? buf_len(&c->alt_header) + buf_len(&c->alt_body) : message_size(m),
+        .eight_bit = !c->use_alt && (m->flags & MESSAGE_EIGHT_BIT) != 0,
+    };
+
+    c->paths = mem_alloc(j->count * sizeof *c->paths);
+    for (uint32_t i = 0; i < j->count; i++)
+        c->paths[i] = j->recipients[i]->address;
+    t.recipients = c->paths;
+    c->content_at = 0;
+    smtp_client_send(c->client, &t);
+    if (c->state != CONN_GONE)
+        conn_send_out(c);
+}
+
+static void fail_conversion(struct conn *c)
+{
+    struct smtp_outcome o = {
+        .verdict = SMTP_FAILED,
+        .stage = SMTP_STAGE_MAIL,
+        .status = { 5, 6, 3 },
+        .text = SLICE("the next server takes 7-bit mail only and this message can't be converted safely"),
+    };
+
+    conn_set_all(c->job, &o);
+    conn_return_job(c, true);
+    c->state = CONN_IDLE;
+    loop_arm(c->opt.loop, &c->idle_timer, c->opt.policy->idle_timeout_ms);
+}
+
+static void send_downgraded(struct conn *c, struct slice body)
+{
+    if (err_failed(mail_downgrade(c->job->message->header, body, &c->alt_header, &c->alt_body))) {
+        fail_conversion(c);
+        return;
+    }
+    c->use_alt = true;
+    send_transaction(c);
+}
+
+/* A body file is read whole for the conversion; it is rare, and bounded by
+ * the size limit of messages. */
+static void downgrade_read(struct blob_op *op, struct err e)
+{
+    struct conn *c = container_of(op, struct conn, read_op);
+    struct buf body;
+
+    c->reading = false;
+    c->loading_for_downgrade = false;
+    if (c->state == CONN_GONE) {
+        conn_tell_gone(c);
+        return;
+    }
+    if (c->job == NULL)
+        return;
+    if (err_failed(e) || buf_len(&op->bytes) != c->job->message->body_bytes) {
+        smtp_client_abort(c->client, "the stored message can't be read");
+        return;
+    }
+    body = op->bytes;
+    op->bytes = (struct buf){ 0 };
+    send_downgraded(c, buf_bytes(&body));
+    buf_release(&body);
+}
+
+void conn_begin_job(struct conn *c)
+{
+    struct job *j = c->job;
+    const struct message *m = j->message;
+
+    c->state = CONN_BUSY;
+    loop_disarm(c->opt.loop, &c->idle_timer);
+    if (c->jobs_done > 0)
+        j->connected_ms = c->opt.loop->now_ms;
+    if ((m->flags & MESSAGE_EIGHT_BIT) == 0 || smtp_client_offer(c->client)->eightbitmime) {
+        send_transaction(c);
+        return;
+    }
+    if (m->body_loaded) {
+        send_downgraded(c, m->body);
+        return;
+    }
+    c->reading = c->loading_for_downgrade = true;
+    c->read_op.home = c->opt.loop;
+    c->read_op.done = downgrade_read;
+    c->read_op.offset = 0;
+    c->read_op.want = m->body_bytes;
+    queue_read_body(c->opt.queue, m, &c->read_op);
+}

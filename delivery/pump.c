@@ -1,0 +1,272 @@
+/* delivery/pump.c - serves the sites: opens connections within their limits,
+ * gives each its next message, and waits while one is down.
+ */
+#include "delivery/dispatch_internal.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+#define UNPROVEN_CONNECTIONS 2u /* until a site has answered once */
+#define HEALTH_CHECK_MS 500u
+#define CAPPED_FOR_MS MINUTE_MS
+#define SWEEP_EVERY_MS (30 * SECOND_MS) /* of a site that is down */
+
+static void site_wake(struct timer *t);
+
+bool dispatch_may_run(struct dispatch *d)
+{
+    if (d->draining)
+        return false;
+    if (queue_space(d->opt.queue) != STORE_BROKEN)
+        return true;
+    /* What can't be written down must not be delivered: it would go twice. */
+    if (!timer_armed(&d->health))
+        loop_arm(d->opt.home, &d->health, HEALTH_CHECK_MS);
+    return false;
+}
+
+void dispatch_health_fire(struct timer *t)
+{
+    struct dispatch *d = container_of(t, struct dispatch, health);
+    struct site *s, *tmp;
+
+    if (!dispatch_may_run(d))
+        return;
+    attempt_run_local(d);
+    HASH_ITER (hh, d->site_by_key, s, tmp)
+        dispatch_pump(d, s);
+}
+
+void dispatch_site_down(struct dispatch *d, struct site *s, const char *why, uint64_t longest_ms)
+{
+    uint64_t wait;
+
+    free(s->last_error);
+    s->last_error = mem_str(why);
+    s->proven = false;
+    if (s->down_until_ms > d->opt.home->now_ms)
+        return; /* attempts that were under way when it went down */
+    s->failures++;
+    wait = retry_wait_ms(&d->policy->retry, s->failures, &d->opt.home->rng);
+    if (wait > longest_ms)
+        wait = longest_ms;
+    s->down_until_ms = d->opt.home->now_ms + wait;
+    if (s->failures == 1)
+        log_warning("qmgr", "site %s is down: %s; next try in %llu s", s->key, why,
+                    (unsigned long long)(wait / 1000));
+}
+
+/* Another connection of the site still works: the site is not down, it only
+ * wants no more of them. */
+bool dispatch_site_full(struct dispatch *d, struct site *s)
+{
+    unsigned alive = 0;
+
+    list_foreach (it, &s->conns) {
+        struct site_conn *sc = container_of(it, struct site_conn, link);
+
+        if (!sc->gone && sc->proven)
+            alive++;
+    }
+    if (alive == 0)
+        return false;
+    s->capped = alive;
+    s->capped_until_ms = d->opt.home->now_ms + CAPPED_FOR_MS;
+    return true;
+}
+
+void dispatch_site_up(struct dispatch *d, struct site *s)
+{
+    if (s->failures > 0)
+        log_info("qmgr", "site %s answers again", s->key);
+    s->proven = true;
+    s->failures = 0;
+    s->down_until_ms = 0;
+    free(s->last_error);
+    s->last_error = NULL;
+}
+
+static void site_wake(struct timer *t)
+{
+    struct site *s = container_of(t, struct site, wake);
+
+    dispatch_pump(s->dispatch, s);
+}
+
+static void wake_at(struct dispatch *d, struct site *s, uint64_t at_ms)
+{
+    s->wake.fire = site_wake;
+    if (!timer_armed(&s->wake) || at_ms < s->wake.due_ms)
+        loop_arm(d->opt.home, &s->wake, at_ms - d->opt.home->now_ms);
+}
+
+/* How many connections may be open or opening right now. */
+static unsigned connection_limit(const struct dispatch *d, const struct site *s)
+{
+    unsigned limit = d->policy->connections_per_site;
+
+    /* It refused a connection while it served others: no more than those, for
+     * a while. */
+    if (s->capped_until_ms > d->opt.home->now_ms && s->capped < limit)
+        return s->capped;
+    if (s->failures > 0)
+        return 1; /* the probe */
+    return s->proven || limit < UNPROVEN_CONNECTIONS ? limit : UNPROVEN_CONNECTIONS;
+}
+
+static void conn_gone(struct conn *c, void *ctx)
+{
+    struct site_conn *sc = ctx;
+
+    sc->gone = true;
+    dispatch_conn_free_if_gone(sc->site->dispatch, sc);
+}
+
+static void feed_starved(struct dispatch *d)
+{
+    if (list_empty(&d->starved))
+        return;
+    {
+        struct site *s = list_first(&d->starved, struct site, starved_link);
+
+        list_remove(&s->starved_link);
+        s->starved = false;
+        dispatch_pump(d, s);
+    }
+}
+
+void dispatch_conn_free_if_gone(struct dispatch *d, struct site_conn *sc)
+{
+    struct site *s = sc->site;
+
+    if (!sc->gone || sc->busy)
+        return;
+    list_remove(&sc->link);
+    s->conn_count--;
+    d->conn_count--;
+    conn_free(sc->conn);
+    free(sc);
+    dispatch_pump(d, s);
+    feed_starved(d);
+    dispatch_check_drained(d);
+}
+
+static struct site_conn *open_conn(struct dispatch *d, struct site *s)
+{
+    struct site_conn *sc = mem_new(struct site_conn);
+    unsigned at = d->next_loop++ % d->opt.loop_count;
+    struct conn_options opt = {
+        .loop = d->opt.loops[at],
+        .home = d->opt.home,
+        .resolver = d->opt.resolvers[at],
+        .queue = d->opt.queue,
+        .policy = d->policy,
+        .hosts = s->hosts,
+        .literal_ok = s->literal_ok,
+        .gone = conn_gone,
+        .ctx = sc,
+    };
+
+    sc->site = s;
+    sc->conn_unused = true;
+    sc->conn = conn_new(&opt);
+    list_append(&s->conns, &sc->link);
+    s->conn_count++;
+    d->conn_count++;
+    return sc;
+}
+
+/* Makes room under the common limit by closing an idle connection of a site
+ * that has nothing to send. */
+static void close_an_idle_conn(struct dispatch *d)
+{
+    struct site *s, *tmp;
+
+    HASH_ITER (hh, d->site_by_key, s, tmp) {
+        struct site_conn *sc = s->ready == 0 ? site_idle_conn(s) : NULL;
+
+        if (sc != NULL) {
+            conn_quit(sc->conn);
+            return;
+        }
+    }
+}
+
+/* True when a message could go now: on an idle connection or on a new one. */
+static bool conn_available(struct dispatch *d, struct site *s)
+{
+    if (site_idle_conn(s) != NULL)
+        return true;
+    if (s->conn_count >= connection_limit(d, s))
+        return false;
+    if (d->conn_count < d->policy->connections)
+        return true;
+    if (!s->starved) {
+        s->starved = true;
+        list_append(&d->starved, &s->starved_link);
+    }
+    close_an_idle_conn(d);
+    return false;
+}
+
+/* While a site is down its mail waits in its queue; what expires meanwhile,
+ * or is due a delay warning, is found here. */
+static void sweep_down_site(struct dispatch *d, struct site *s)
+{
+    for (uint64_t n = s->ready; n > 0; n--) {
+        struct group *g = site_take(s, d->sched);
+
+        if (g == NULL)
+            break;
+        /* It waited through an attempt of the site: that counts as tried. */
+        g->attempted = true;
+        if (dispatch_is_over(d, g)) {
+            dispatch_tell_together(d, g, ATTEMPT_EXPIRE, dispatch_is_over);
+        } else if (dispatch_is_late(d, g)) {
+            g->next_ms = d->opt.home->now_ms;
+            dispatch_tell_together(d, g, ATTEMPT_WARN, dispatch_is_late);
+        } else {
+            site_add(s, d->sched, g);
+        }
+    }
+}
+
+void dispatch_pump(struct dispatch *d, struct site *s)
+{
+    uint64_t now = d->opt.home->now_ms;
+
+    if (!dispatch_may_run(d))
+        return;
+    if (s->down_until_ms > now && s->ready > 0) {
+        if (!timer_armed(&s->wake) || s->wake.due_ms <= now) {
+            uint64_t at = now + SWEEP_EVERY_MS;
+
+            sweep_down_site(d, s);
+            wake_at(d, s, at < s->down_until_ms ? at : s->down_until_ms);
+        }
+        return;
+    }
+    while (s->ready > 0 && (s->verdict.set || conn_available(d, s))) {
+        struct group *g = site_take(s, d->sched);
+        struct site_conn *sc;
+
+        if (g == NULL)
+            return;
+        if (s->verdict.set) {
+            attempt_local(d, ATTEMPT_VERDICT, s, g, NULL);
+            continue;
+        }
+        if (dispatch_is_over(d, g)) {
+            dispatch_tell_together(d, g, ATTEMPT_EXPIRE, dispatch_is_over);
+            continue;
+        }
+        if (dest_is_stale(d, d->dests[g->dest])) {
+            dispatch_enqueue(d, g); /* its MX may have changed: ask first */
+            continue;
+        }
+        sc = site_idle_conn(s);
+        attempt_deliver(d, s, sc != NULL ? sc : open_conn(d, s), g);
+    }
+}
