@@ -1,6 +1,7 @@
 """RELIABILITY 3, 4, 5 and 49: slow, failing and full disks under the running daemon."""
 
 import os
+import random
 import re
 import statistics
 import threading
@@ -166,6 +167,54 @@ def test_4_while_all_syncs_fail_nothing_is_accepted_nor_delivered(on_disk, kind)
     sink.wait(2)
     daemon.wait_empty()
     assert tokens(sink) == sorted(["queued", after])
+
+
+class Sender(threading.Thread):
+    """Messages one after the other, each with a token of its own."""
+
+    def __init__(self, daemon, name, stop):
+        super().__init__(daemon=True)
+        self.port, self.name, self.stop = daemon.port, name, stop
+        self.answers = {}
+        self.failure = None
+
+    def run(self):
+        try:
+            while not self.stop.is_set():
+                token = f"{self.name}-{len(self.answers)}"
+                size = LARGE if len(self.answers) % 10 == 9 else 3000
+                reply = send(self.port, "a@client.test", "b@dest.test", content(token, size))
+                self.answers[token] = reply.code
+                if reply.code != 250:
+                    assert (reply.code, reply.enhanced) == (451, "4.3.0"), reply
+                    self.stop.wait(0.1)
+        except Exception as failure:
+            self.failure = failure
+
+
+def test_4_syncs_that_fail_now_and_then_under_load(on_disk):
+    """What was acknowledged arrives once, what was refused never."""
+    daemon, sink, disk = on_disk
+    dice = random.Random(4)
+    stop = threading.Event()
+    senders = [Sender(daemon, f"s{n}", stop) for n in range(6)]
+    for sender in senders:
+        sender.start()
+    for n in range(10):
+        stop.wait(dice.uniform(0.2, 1.5))
+        disk.set(failures=1, kind=["sync", "meta", "body"][n % 3])
+    stop.wait(2)
+    disk.set()
+    accepted(daemon, "after")
+    stop.set()
+    for sender in senders:
+        sender.join(30)
+        assert sender.failure is None, sender.failure
+    answers = {token: code for sender in senders for token, code in sender.answers.items()}
+    good = sorted(token for token, code in answers.items() if code == 250)
+    assert len(good) > 50 and len(answers) - len(good) > 10
+    daemon.wait_empty(60)
+    assert sorted(token for token in tokens(sink) if not token.startswith("after")) == good
 
 
 # -- 5
