@@ -60,6 +60,32 @@ static void give(struct sim *sim, struct msg *m, enum dispatch_order what)
     loop_post(&sim->life->loops[0].base, &o->post);
 }
 
+struct reload {
+    struct post post;
+    struct sim *sim;
+};
+
+static void reload_run(struct post *p)
+{
+    struct reload *r = container_of(p, struct reload, post);
+    struct sim *sim = r->sim;
+
+    sim->reloaded = !sim->reloaded;
+    trace(sim, "reload");
+    dispatch_reload(sim->life->dispatch, sim->reloaded ? &sim->other_policy : &sim->policy);
+    sim->counts.reloads++;
+    free(r);
+}
+
+static void reload(struct sim *sim)
+{
+    struct reload *r = mem_new(struct reload);
+
+    r->post.run = reload_run;
+    r->sim = sim;
+    loop_post(&sim->life->loops[0].base, &r->post);
+}
+
 static bool alive(const struct msg *m)
 {
     for (size_t i = 0; i < m->count; i++)
@@ -77,6 +103,10 @@ static void admin_fire(struct timer *t)
     timers_arm(&sim->timers, t, sim->now_ms + roll(sim, 4 * HOUR_MS));
     if (sim->life == NULL || sim->stopping || sim->ledger.count == 0)
         return;
+    if (chance(sim, 30)) {
+        reload(sim);
+        return;
+    }
     for (unsigned i = 0; i < 20; i++) {
         /* Mostly the latest: they are under way. */
         size_t back = roll(sim, chance(sim, 50) ? 4 : sim->ledger.count);

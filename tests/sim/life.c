@@ -61,7 +61,7 @@ void life_start(struct sim *sim)
         .loops = l->loop_list,
         .resolvers = l->resolver_list,
         .loop_count = LOOPS,
-        .policy = &sim->policy,
+        .policy = sim->reloaded ? &sim->other_policy : &sim->policy,
         .hot_memory_max = chance(sim, 20)   ? 0
                           : chance(sim, 50) ? 100 * KIB
                                             : 64 * MIB,

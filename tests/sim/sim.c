@@ -181,6 +181,13 @@ static void never_released(struct delivery_policy *p)
     abort();
 }
 
+/* They tear groups apart and put them together again, but lead nowhere new. */
+static const struct route more_routes[] = {
+    { .to = "nobody.test", .action = ROUTE_HOLD },
+    { .to = "d2.test", .action = ROUTE_DIRECT },
+    { .from = "<>", .action = ROUTE_DIRECT },
+};
+
 static void make_policy(struct sim *sim)
 {
     struct delivery_policy *p = &sim->policy;
@@ -215,6 +222,9 @@ static void make_policy(struct sim *sim)
         .retry = *r,
     };
     atomic_init(&p->refs, 1);
+    sim->other_policy = *p;
+    sim->other_policy.routes = more_routes;
+    sim->other_policy.route_count = countof(more_routes);
 }
 
 static void make_settings(struct sim *sim)

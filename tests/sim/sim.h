@@ -67,7 +67,7 @@ struct options {
 struct counts { /* what happened, to see that the seeds reach everything */
     uint64_t steps, messages, recipients, acked, unacked, delivered, duplicates, bounced, expired,
         dropped, doubts, restarts, dsns, warnings, blobs, cuts, dns_failures, commit_failures,
-        orders, repaired;
+        orders, repaired, reloads;
 };
 
 /* One mark of `what` when the engine has been given the bytes up to `offset`. */
@@ -360,7 +360,9 @@ struct sim {
     struct dns_zone zone;
     struct ledger ledger;
     struct counts counts;
-    struct delivery_policy policy;
+    struct delivery_policy policy,
+        other_policy; /* the other one has more routes to the same ends */
+    bool reloaded;    /* the other one rules */
     struct retry_policy retry;
     uint64_t end_ms; /* no new mail from then on, and all is healed */
     bool healed, stopping;
