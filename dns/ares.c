@@ -198,7 +198,7 @@ static void step_done(void *ctx, enum dns_reply reply, struct slice raw, const c
 
     q->sent = false;
     if (q->settled || reply == DNS_REPLY_GONE) {
-        if (q->settled) /* else ares_resolver_free sees to it */
+        if (q->settled) /* else whoever frees the channel sees to it */
             free(q);
         return;
     }
@@ -383,6 +383,60 @@ struct err ares_resolver_new(struct loop *l, struct dns_cache *cache,
                              struct resolver **out)
 {
     return ares_resolver_new_timed(l, cache, servers, server_count, TIMEOUT_MS, QUESTION_MS, out);
+}
+
+static bool same_servers(const struct ares_resolver *r, const struct net_addr *servers,
+                         unsigned count)
+{
+    if (count != r->server_count)
+        return false;
+    for (unsigned i = 0; i < count; i++) {
+        if (!net_addr_equal_host(&servers[i], &r->servers[i]) ||
+            servers[i].port != r->servers[i].port)
+            return false;
+    }
+    return true;
+}
+
+/* Questions under way lost their channel: they are asked once more. */
+static void ask_again(struct ares_resolver *r)
+{
+    for (size_t i = 0; i < BUCKETS; i++) {
+        struct question *q, *next;
+
+        for (q = r->buckets[i]; q != NULL; q = next) {
+            next = q->next;
+            if (q->active && !q->sent)
+                take_step(q);
+        }
+    }
+}
+
+struct err ares_resolver_set_servers(struct resolver *res, const struct net_addr *servers,
+                                     unsigned server_count)
+{
+    struct ares_resolver *r = container_of(res, struct ares_resolver, resolver);
+    struct dns_channel *old[countof(r->channels)], *fresh;
+    struct err e;
+
+    /* The system's own may have changed without our knowing. */
+    if (server_count != 0 && same_servers(r, servers, server_count))
+        return ERR_OK;
+    e = dns_channel_new(res->loop, servers, server_count, DNS_BY_UDP, r->timeout_ms, &fresh);
+    if (err_failed(e))
+        return e;
+    memcpy(old, r->channels, sizeof old);
+    memset(r->channels, 0, sizeof r->channels);
+    r->channels[DNS_BY_UDP] = fresh;
+    free(r->servers);
+    r->servers = NULL;
+    r->server_count = server_count;
+    if (server_count != 0)
+        r->servers = (struct net_addr *)mem_dup(servers, server_count * sizeof *servers);
+    for (size_t i = 0; i < countof(old); i++)
+        dns_channel_free(old[i]); /* every question hears DNS_REPLY_GONE */
+    ask_again(r);
+    return ERR_OK;
 }
 
 static void drop_askers(struct list *askers)

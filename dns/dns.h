@@ -103,6 +103,10 @@ void dns_cache_clear(struct dns_cache *c);           /* any thread */
  * /etc/resolv.conf when there is none. l is a uvloop. */
 MUST_CHECK struct err ares_resolver_new(struct loop *l, struct dns_cache *cache, const struct net_addr *servers,
                                         unsigned server_count, struct resolver **out);
+/* As for ares_resolver_new; on the loop's thread. Questions under way are asked
+ * once more. When it fails the servers stay as they were. */
+MUST_CHECK struct err ares_resolver_set_servers(struct resolver *r, const struct net_addr *servers,
+                                                unsigned server_count);
 void ares_resolver_free(struct resolver *r); /* pending questions are cancelled. NULL is fine */
 
 #endif

@@ -213,6 +213,7 @@ static struct err reload(struct engine *en, struct channel_message *m)
         en->config = make_config(settings);
         acceptor_config_unref(old);
         log_open(settings->hostname, settings->log_level);
+        dns_cache_clear(en->dns_cache); /* other name servers may know better */
         dispatch_reload(en->dispatch, en->config->policy);
         engine_services_reload(en);
         e = engine_listen(en, m->listeners, m->listener_count);

@@ -57,6 +57,16 @@ static void open_listeners(struct engine_loop *el, struct listen_order *o)
     }
 }
 
+/* A failure leaves the name servers of before: mail is late then, at worst. */
+static void ask_other_servers(struct engine_loop *el, const struct settings *st)
+{
+    struct err e = ares_resolver_set_servers(el->resolver, st->resolvers, (unsigned)st->resolver_count);
+    char text[256];
+
+    if (err_failed(e))
+        log_error("engine", "the name servers stay as they were: %s", err_text(e, text, sizeof text));
+}
+
 static void order_run(struct post *p)
 {
     struct listen_order *o = container_of(p, struct listen_order, post);
@@ -68,6 +78,7 @@ static void order_run(struct post *p)
     el->listening_count = 0;
     if (o->config != NULL) {
         acceptor_reload(&el->acceptor, o->config);
+        ask_other_servers(el, o->config->settings);
         open_listeners(el, o);
     } else {
         acceptor_drain(&el->acceptor);

@@ -73,17 +73,6 @@ static void fail(struct tree *t, const char *text)
     finish(t, false);
 }
 
-static bool same_resolvers(const struct settings *a, const struct settings *b)
-{
-    if (a->resolver_count != b->resolver_count)
-        return false;
-    for (size_t i = 0; i < a->resolver_count; i++)
-        if (a->resolvers[i].port != b->resolvers[i].port ||
-            !net_addr_equal_host(&a->resolvers[i], &b->resolvers[i]))
-            return false;
-    return true;
-}
-
 static bool same_storage(const struct settings_storage *a, const struct settings_storage *b)
 {
     return a->ahead == b->ahead && a->reserve == b->reserve && a->map_size == b->map_size;
@@ -101,8 +90,6 @@ static const char *changed_for_good(const struct settings *old, const struct set
         return "the user of the engine";
     if (old->loops != new->loops)
         return "loops";
-    if (!same_resolvers(old, new))
-        return "resolver";
     if (!same_storage(&old->storage, &new->storage))
         return "storage";
     if (old->limits.message_memory != new->limits.message_memory)

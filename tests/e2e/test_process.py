@@ -508,7 +508,6 @@ def test_reload_cannot_move_house(tree, what):
     "what, line",
     [
         ("loops", "loops 3"),
-        ("resolver", "resolver 127.0.0.1:1"),
         ("storage", "storage { reserve 1M }"),
         ("message_memory", "limits { message_memory 1M }"),
     ],

@@ -640,6 +640,36 @@ static void test_untrusted_servers_prove_nothing(void **state)
     ares_resolver_free(r);
 }
 
+/* A reload names other servers while a question waits for one that is silent. */
+static void test_other_servers_take_over(void **state)
+{
+    struct fixture *f = *state;
+    struct net_addr nobody[1], out_of_reach;
+    struct asked waiting, cancelled, after;
+    struct resolver *r;
+
+    assert_true(net_addr_parse_port(SLICE("192.0.2.1:53"), &out_of_reach));
+    nobody[0] = out_of_reach;
+    assert_ok(ares_resolver_new_timed(f->loop, NULL, nobody, 1, 60000, 60000, &r));
+    ares_resolver_free(f->resolver);
+    f->resolver = r;
+    ask(f, &waiting, "ok.test", DNS_MX);
+    ask(f, &cancelled, "gone.test", DNS_MX);
+    dns_cancel(f->resolver, cancelled.query);
+    turn(f);
+    assert_ok(ares_resolver_set_servers(f->resolver, nobody, 1)); /* the same: nothing happens */
+    assert_int_equal(f->server.asked, 0);
+    assert_ok(ares_resolver_set_servers(f->resolver, &f->server.addr, 1));
+    wait_for(f, &waiting);
+    assert_int_equal(waiting.answer->status, DNS_OK);
+    assert_true(waiting.answer->authentic); /* all of the new ones are on loopback */
+    dns_answer_unref(waiting.answer);
+    resolve(f, &after, "big.test", DNS_MX);
+    assert_int_equal(after.answer->status, DNS_OK);
+    dns_answer_unref(after.answer);
+    assert_int_equal(cancelled.calls, 0);
+}
+
 #define EACH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -660,6 +690,7 @@ int main(void)
         EACH(test_more_than_fit),
         EACH(test_free_with_questions_under_way),
         EACH(test_untrusted_servers_prove_nothing),
+        EACH(test_other_servers_take_over),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

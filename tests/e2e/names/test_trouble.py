@@ -183,3 +183,17 @@ def test_answers_are_kept_for_their_time_to_live(lab):
         post(daemon)
         sink.wait(n + 1)
     assert sum(1 for name, kind, _ in fake.asked if (name, kind) == ("dest.test", "MX")) <= 2
+
+
+def test_a_reload_names_other_servers(lab):
+    silent, good = lab.fake_dns(default=None), lab.fake_dns()
+    good.answer("dest.test", "MX", "10 mx1.test.")
+    good.answer("mx1.test", "A", "127.0.0.11")
+    lab.mx_port
+    sink = lab.mx(11)
+    daemon = lab.relayd(resolver=silent.address)
+    send(daemon.port, "a@client.test", "b@dest.test", mail.message())
+    wait.until(lambda: silent.asked, "a question to the silent server")
+    daemon.write_config(resolver=good.address)
+    daemon.ctl("reload")
+    sink.wait(1, timeout=6)  # the question under way is asked again, before it would time out
