@@ -156,7 +156,7 @@ def record(place, seed, failing=None):
     daemon = relayd.Relayd(
         place / "relayd",
         routes=ROUTES,
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}\nloops 2\nstorage {{ ahead 1M; reserve 1M }}",
+        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}\nstorage {{ ahead 1M; reserve 1M }}",
         limits="connections_per_client unlimited; message_memory 1M",
         retry="first 1s; factor 1; max 1s; expire 1h; warn never",
         env={
@@ -193,6 +193,49 @@ def replay(place, log, images, seed, *options):
     return subprocess.run([str(c) for c in command]).returncode == 0
 
 
+def marks_of(log):
+    marks = b"".join(r[5] for r in powercut.read_log(log) if r[0] == powercut.MARK)
+    return marks.decode().splitlines()
+
+
+def first(lines, *beginnings):
+    return next(i for i, line in enumerate(lines) if line.startswith(beginnings))
+
+
+def false_marks(true):
+    """(what the checker must say, marks with one lie)."""
+    sent = [line.split() for line in true if line.startswith("s ")]
+    acknowledged = {line.split()[1] for line in true if line.startswith("a ")}
+    whole = next(s for s in sent if s[1] in acknowledged and "@held.test" in s[4])
+    delivered = first(true, *(f"d {a}" for s in sent for a in s[4].split(",") if "@dest.test" in a))
+    refused = first(true, "r ")
+    yield "nothing wrong", true
+    yield "never sent", [line for line in true if line != " ".join(whole)]
+    yield "is not what was sent", [line.replace(f" {whole[3]} ", " 00000000 ") for line in true]
+    yield "or shortened", [line.replace(f" {whole[2]} {whole[3]} ", f" 9999999 {whole[3]} ") for line in true]
+    yield "acknowledged and is lost", [*true, "s ghost 9 0 ghost.0@dest.test", "a ghost 0000000000000001"]
+    yield "acknowledged and is lost", [line.replace(whole[4], whole[4] + f",{whole[1]}.99@held.test") for line in true]
+    yield "delivered and was not", [line for line in true if line != true[delivered]]
+    yield "bounced and was not refused", [line for line in true if line != true[refused]]
+
+
+def checker_sees(place, log):
+    """Whether the checker finds what the marks are lied to about."""
+    good = True
+    for number, (said, lines) in enumerate(false_marks(marks_of(log))):
+        marks = place / f"marks{number}"
+        marks.write_text("\n".join(lines) + "\n")
+        done = subprocess.run(
+            [BUILD / "tests" / "crash" / "queue_verify", place / "relayd" / "state", marks],
+            capture_output=True,
+            text=True,
+        )
+        right = done.returncode == 0 if number == 0 else done.returncode == 1 and said in done.stdout
+        print(f"{'ok' if right else 'FAILED'}: {said}" + ("" if right else f"\n{done.returncode}\n{done.stdout}"))
+        good = good and right
+    return good
+
+
 def main():
     if len(sys.argv) < 3 or sys.argv[2] not in ("powercut", "badmeta", "caught"):
         sys.exit(__doc__)
@@ -206,7 +249,7 @@ def main():
             good = replay(place, log, images, seed, "--keep", BUILD / "tests" / "crash" / "queue-cut-failed")
         else:
             lies = ("file", "folder", "dsync", "all")
-            good = all([replay(place, log, images, seed, "--ignore-sync", lie, "--expect-failure") for lie in lies])
+            good = checker_sees(place, log) and all([replay(place, log, images, seed, "--ignore-sync", lie, "--expect-failure") for lie in lies])
     sys.exit(0 if good else 1)
 
 
