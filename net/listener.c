@@ -43,6 +43,7 @@ struct listener {
     struct list starving; /* in the loop's list while waiting for descriptors */
     struct timer retry;
     uint64_t warned_ms; /* 0 = never */
+    bool tight;         /* the last one accepted came near the end of the descriptors */
     bool freed;
 };
 
@@ -113,14 +114,34 @@ static enum step failed_step(struct listener *ln, int sys)
     }
 }
 
+/* Whether the next descriptor would still be one of the reserve: else each try
+ * would take one more, until there is none. */
+static bool still_tight(struct listener *ln)
+{
+    int next;
+
+    if (!ln->tight)
+        return false;
+    next = fcntl(ln->fd, F_DUPFD_CLOEXEC, 0);
+    if (next >= 0)
+        close(next);
+    ln->tight = next < 0 || next >= ln->fd_high;
+    return ln->tight;
+}
+
 static enum step accept_one(struct listener *ln)
 {
     struct sockaddr_storage peer = { 0 };
     socklen_t peer_len = sizeof peer;
     struct net_addr remote;
     struct stream *s;
-    int fd = accept4(ln->fd, (struct sockaddr *)&peer, &peer_len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    int fd;
 
+    if (still_tight(ln)) {
+        starve(ln, 0);
+        return STEP_STARVED;
+    }
+    fd = accept4(ln->fd, (struct sockaddr *)&peer, &peer_len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0)
         return failed_step(ln, errno);
     net_addr_from_sockaddr((struct sockaddr *)&peer, &remote);
@@ -129,6 +150,7 @@ static enum step accept_one(struct listener *ln)
     ln->accepted(ln->ctx, s);
     if (fd < ln->fd_high || ln->freed)
         return STEP_TAKEN;
+    ln->tight = true;
     starve(ln, 0);
     return STEP_STARVED;
 }
