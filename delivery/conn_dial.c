@@ -60,6 +60,7 @@ static void drop_loops(struct conn *c)
     unsigned kept = 0;
 
     for (unsigned i = 0; i < c->addr_count; i++) {
+        net_addr_unmap(&c->addrs[i]); /* an AAAA record can name 127.0.0.1 too */
         if (leads_home(c, &c->addrs[i], port)) {
             c->saw_loop = true;
             continue;

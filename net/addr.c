@@ -9,7 +9,7 @@ static const uint8_t mapped_prefix[12] = { 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0
 
 /* ::ffff:192.0.2.1 is how a socket for both families tells of an IPv4 peer;
  * rules and logs know it as 192.0.2.1. */
-static void unmap(struct net_addr *a)
+void net_addr_unmap(struct net_addr *a)
 {
     if (a->family != AF_INET6 || memcmp(a->bytes, mapped_prefix, sizeof mapped_prefix) != 0)
         return;
@@ -44,7 +44,7 @@ bool net_addr_parse(struct slice text, struct net_addr *out)
             return false;
         a.scope = (uint32_t)scope;
     }
-    unmap(&a);
+    net_addr_unmap(&a);
     *out = a;
     return true;
 }
@@ -244,7 +244,7 @@ bool net_addr_from_sockaddr(const struct sockaddr *sa, struct net_addr *out)
         out->port = ntohs(in6->sin6_port);
         out->scope = in6->sin6_scope_id;
         memcpy(out->bytes, &in6->sin6_addr, 16);
-        unmap(out);
+        net_addr_unmap(out);
         return true;
     }
     if (sa->sa_family == AF_UNIX)

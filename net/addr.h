@@ -36,6 +36,7 @@ const char *net_addr_format(const struct net_addr *a, char out[NET_ADDR_TEXT_MAX
 const char *net_addr_format_port(const struct net_addr *a, char out[NET_ADDR_TEXT_MAX]); /* host:port */
 bool net_addr_equal_host(const struct net_addr *a, const struct net_addr *b);            /* ignores the port */
 bool net_prefix_holds(const struct net_prefix *p, const struct net_addr *a);
+void net_addr_unmap(struct net_addr *a);               /* ::ffff:192.0.2.1 becomes 192.0.2.1 */
 bool net_addr_is_loopback(const struct net_addr *a);   /* 127/8, ::1, unix */
 bool net_addr_is_unspecified(const struct net_addr *a); /* 0.0.0.0, :: */
 uint64_t net_addr_hash(const struct net_addr *a);      /* of the host */
