@@ -190,7 +190,7 @@ def kill_one(daemon, victim, result):
         daemon.process.kill(signal.SIGKILL)
         daemon.process.popen.wait()
         gone(children)
-        report = daemon.process.sanitizer_report()
+        report = daemon.process.crash_report()
         if report:
             result.reports.append(report)
         daemon.logs.append(daemon.process.log)

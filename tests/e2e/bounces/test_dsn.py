@@ -23,7 +23,7 @@ def test_5xx_at_any_stage_bounces_once(relay, step):
     daemon, sink = relay
 
     def refuse(session, argument):
-        return "554 5.6.0 no thanks" if session.mail_from or b"a@client" in bytes(argument or b"") else None
+        return "554 5.6.0 no thanks" if session.mail_from else None
 
     if step == "eod":
         sink.on(step, lambda session, message: "554 5.6.0 no thanks" if message.mail_from else None)
@@ -154,7 +154,7 @@ def test_a_delay_is_told_once(lab):
 HOSTILE = [
     "550 5.1.1 \x1b[31mred\x07",
     "550-5.1.1 line one\r\n550-5.1.1 Subject: injected\r\n550 5.1.1 last",
-    "550 5.1.1 " + "x" * 5000,
+    "550 5.1.1 " + "x" * 4000,
     b"550 5.1.1 \xff\xfe\x80 not text\r\n",
     "550 no enhanced code",
     "550 2.0.0 liar",

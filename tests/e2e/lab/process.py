@@ -7,7 +7,11 @@ import threading
 
 from lab import wait
 
-SANITIZER = (
+CRASHES = (
+    "ended by signal 4 ",
+    "ended by signal 7 ",
+    "ended by signal 8 ",
+    "ended by signal 11 ",
     "ERROR: AddressSanitizer",
     "ERROR: LeakSanitizer",
     "WARNING: ThreadSanitizer",
@@ -94,9 +98,10 @@ class Process:
             except ProcessLookupError:
                 pass
 
-    def sanitizer_report(self):
+    def crash_report(self):
+        """What a sanitizer said, or of a child that crashed by itself."""
         log = self.log
-        for sign in SANITIZER:
+        for sign in CRASHES:
             at = log.find(sign)
             if at >= 0:
                 return log[max(0, at - 200) : at + 4000]
@@ -137,8 +142,14 @@ def name_of(pid):
 
 
 def alive(pid):
+    """A process killed is a zombie first while its other threads end, and its sockets are open."""
     fields = stat(pid)
-    return fields is not None and fields[0] != "Z"
+    if fields is None or fields[0] != "Z":
+        return fields is not None
+    try:
+        return len(os.listdir(f"/proc/{pid}/task")) > 1
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def gone(pids, timeout=10):

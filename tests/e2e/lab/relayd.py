@@ -126,7 +126,7 @@ class Relayd:
         pids = descendants(process.pid)
         code = process.stop(timeout)
         self.logs.append(process.log)
-        report = process.sanitizer_report()
+        report = process.crash_report()
         assert report is None, report
         if self.expect_clean:
             assert code == 0, f"relayd ended with {code}\n{process.log}"
@@ -140,7 +140,7 @@ class Relayd:
         gone(pids)
         process, self.process = self.process, None
         self.logs.append(process.log)
-        report = process.sanitizer_report()
+        report = process.crash_report()
         assert report is None, report
 
     def restart(self):

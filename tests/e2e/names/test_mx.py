@@ -6,6 +6,7 @@ import pytest
 
 from lab import mail, wait
 from lab.client import send
+from lab.relayd import DELIVERY
 from lab.sink import CLOSE
 
 RECORDS = """
@@ -58,8 +59,10 @@ def test_the_preferred_mx_gets_the_mail(world):
 
 
 def test_equal_preferences_share(world):
+    """Each connection draws anew; one that is open is used again."""
     daemon, first, second = world
-    first.on("eod", lambda *_: None)
+    daemon.write_config(delivery=f"{DELIVERY}; messages_per_connection 1")
+    daemon.ctl("reload")
     for _ in range(40):
         queue_id = post(daemon, "equal")
         daemon.wait_event(queue_id, "delivered")

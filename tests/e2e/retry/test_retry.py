@@ -9,8 +9,8 @@ from lab.client import send
 from lab.sink import CLOSE, HANG, RESET, Then
 
 
-def post(daemon, recipients="b@dest.test"):
-    reply = send(daemon.port, "a@client.test", recipients, mail.message())
+def post(daemon, recipients="b@dest.test", body="Hello.\r\n"):
+    reply = send(daemon.port, "a@client.test", recipients, mail.message(body=body))
     assert reply.code == 250, reply
     return reply.queue_id
 
@@ -38,8 +38,9 @@ def test_4xx_at_any_stage_is_tried_again(relay, step, fault):
 def test_a_connection_lost_before_the_end_is_tried_again(relay, step, fault):
     daemon, sink = relay
     sink.on(step, [fault])
-    queue_id = post(daemon)
-    sink.wait(1)
+    # More than the kernel buffers, so that the final dot never left.
+    queue_id = post(daemon, body="more\r\n" * 4_000_000 if step == "content" else "Hello.\r\n")
+    sink.wait(1, timeout=30)
     daemon.wait_event(queue_id, "delivered")
     kinds = daemon.event_kinds(queue_id)
     assert "in doubt" not in kinds and "bounced" not in kinds

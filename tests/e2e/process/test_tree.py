@@ -23,9 +23,6 @@ pytestmark = pytest.mark.skipif(not os.access(RELAYD, os.X_OK), reason=f"not bui
 class Tree(Relayd):
     """relayd, up when the parent says that its engine is."""
 
-    def config(self):
-        return re.sub(r"^engine_user (\S+)$", r"users { engine \1 }", super().config(), flags=re.MULTILINE)
-
     def _greets(self):
         return "is ready" in self.process.log
 
