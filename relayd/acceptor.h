@@ -11,7 +11,8 @@
 #include "delivery/policy.h"
 #include "net/stream.h"
 #include "queue/queue.h"
-#include "relayd/clients.h"
+#include "auth/clients.h"
+#include "auth/relay.h"
 #include "relayd/settings.h"
 #include "smtp/server.h"
 
@@ -19,6 +20,7 @@
 struct acceptor_config {
     atomic_uint refs;
     const struct settings *settings;
+    struct relay_rules *rules;
     struct delivery_policy *policy;       /* its routes may refuse at RCPT */
     struct smtp_server_options strict;    /* of listeners as they should be */
     struct smtp_server_options repairing; /* of listeners with repair_line_ends */

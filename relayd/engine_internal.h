@@ -6,7 +6,7 @@
 #include "net/uvloop.h"
 #include "relayd/acceptor.h"
 #include "relayd/channel.h"
-#include "relayd/clients.h"
+#include "auth/clients.h"
 #include "relayd/delivery_settings.h"
 #include "relayd/generation.h"
 #include "relayd/lock.h"

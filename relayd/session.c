@@ -65,6 +65,25 @@ static struct smtp_server_options server_options(const struct settings *st, bool
     };
 }
 
+static struct relay_rules *rules_of(const struct settings *st)
+{
+    const char **domains = mem_zero(st->domain_count, sizeof *domains);
+    struct relay_options opt = {
+        .trusted = st->trusted,
+        .trusted_count = st->trusted_count,
+        .trust_loopback = st->trust_loopback,
+        .domains = domains,
+    };
+    struct relay_rules *r;
+
+    for (size_t i = 0; i < st->domain_count; i++)
+        if (st->domains[i].relay)
+            domains[opt.domain_count++] = st->domains[i].name;
+    r = relay_rules_new(&opt);
+    free(domains);
+    return r;
+}
+
 struct acceptor_config *acceptor_config_new(const struct settings *settings, struct delivery_policy *policy)
 {
     struct acceptor_config *c = mem_new(struct acceptor_config);
@@ -72,6 +91,7 @@ struct acceptor_config *acceptor_config_new(const struct settings *settings, str
     atomic_init(&c->refs, 1);
     c->settings = settings_ref(settings);
     c->policy = policy_ref(policy);
+    c->rules = rules_of(settings);
     c->strict = server_options(settings, false);
     c->repairing = server_options(settings, true);
     return c;
@@ -87,6 +107,7 @@ void acceptor_config_unref(struct acceptor_config *c)
 {
     if (c == NULL || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
         return;
+    relay_rules_free(c->rules);
     policy_unref(c->policy);
     settings_unref(c->settings);
     free(c);
@@ -175,24 +196,6 @@ static const struct stream_events session_events = { NULL, on_data, on_drained, 
 
 /* ---- who may send to whom -------------------------------------------------------- */
 
-static const struct settings_domain *own_domain(const struct settings *st, struct slice domain)
-{
-    for (size_t i = 0; i < st->domain_count; i++)
-        if (slice_eq_nocase(slice_str(st->domains[i].name), domain))
-            return &st->domains[i];
-    return NULL;
-}
-
-/* "user%elsewhere", "elsewhere!user", "\"user@elsewhere\"": routing inside a
- * local part is how open relays were made. */
-static bool local_part_routes(struct slice local)
-{
-    for (size_t i = 0; i < local.len; i++)
-        if (local.ptr[i] == '%' || local.ptr[i] == '!' || local.ptr[i] == '@')
-            return true;
-    return false;
-}
-
 /* True when the store takes no mail for now, and the client was told so. */
 static bool store_refuses(struct session *s)
 {
@@ -261,14 +264,14 @@ static void handle_recipient(void *ctx, const struct smtp_recipient *to)
             return;
         }
         address = slice_str(st->postmaster);
-    } else if (!s->trusted) {
-        const struct settings_domain *own = own_domain(st, domain);
-
-        if (own == NULL || !own->relay) {
+    } else {
+        switch (relay_judge(s->config->rules, s->trusted, &to->path)) {
+        case RELAY_OK:
+            break;
+        case RELAY_DENIED:
             smtp_server_answer(s->engine, 550, "5.7.1 <%.*s>: relay access denied", (int)address.len, address.ptr);
             return;
-        }
-        if (local_part_routes(mail_path_local(&to->path))) {
+        case RELAY_ROUTED_LOCAL:
             smtp_server_answer(s->engine, 550, "5.7.1 <%.*s>: routing inside an address is not served",
                                (int)address.len, address.ptr);
             return;
@@ -455,16 +458,6 @@ static const struct smtp_server_handler session_handler = {
 
 /* ---- life ---------------------------------------------------------------------------- */
 
-static bool is_trusted(const struct settings *st, const struct settings_listen *listen, const struct net_addr *client)
-{
-    for (size_t i = 0; i < st->trusted_count; i++)
-        if (net_prefix_holds(&st->trusted[i], client))
-            return true;
-    /* Behind a container's NAT strangers come from 127.0.0.1, so loopback
-     * counts only where nobody else can connect. */
-    return st->trust_loopback && net_addr_is_loopback(client) && net_addr_is_loopback(&listen->addr);
-}
-
 static void session_free(struct session *s)
 {
     struct acceptor *a = s->acceptor;
@@ -521,7 +514,7 @@ void acceptor_accept(struct acceptor *a, const struct settings_listen *listen, s
     s->stream = stream;
     s->client_addr = stream->remote;
     net_addr_format(&s->client_addr, s->client);
-    s->trusted = is_trusted(s->config->settings, listen, &s->client_addr);
+    s->trusted = relay_trusts(s->config->rules, &s->client_addr, &listen->addr);
     s->engine = smtp_server_new(listen->repair_line_ends ? &s->config->repairing : &s->config->strict,
                                 &session_handler, s);
     list_append(&a->sessions, &s->link);

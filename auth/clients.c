@@ -1,5 +1,5 @@
-/* relayd/clients.c - the table behind the limits on connections. */
-#include "relayd/clients.h"
+/* auth/clients.c - the table behind the limits on connections. */
+#include "auth/clients.h"
 
 #include "base/mem.h"
 

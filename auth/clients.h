@@ -1,6 +1,6 @@
-/* relayd/clients.h - how many connections are open, and by whom. Any thread. */
-#ifndef RELAYD_CLIENTS_H
-#define RELAYD_CLIENTS_H
+/* auth/clients.h - how many connections are open, and by whom. Any thread. */
+#ifndef AUTH_CLIENTS_H
+#define AUTH_CLIENTS_H
 
 #include "net/addr.h"
 
