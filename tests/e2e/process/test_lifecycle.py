@@ -95,6 +95,7 @@ def test_sigterm_drains(lab):
         wait.until(lambda: sink.seen, "a delivery under way")
         daemon.process.kill(signal.SIGTERM)
         assert idle.reply().code == 421
+    daemon.process.popen.wait(20)  # a second signal would stop it at once
     daemon.stop()
     assert len(sink.messages) == 1
     # Finished means finished: it is not sent again.
