@@ -8,6 +8,8 @@
 
 #include <stdlib.h>
 
+#define SAME_TIME_MS 100u
+
 /* ---- a new message --------------------------------------------------------- */
 
 /* How the times of the store become times of the monotonic clock. A wait in
@@ -21,19 +23,32 @@ static uint64_t mono_of_wall(struct dispatch *d, uint64_t at_wall_ms, uint64_t l
     return d->opt.home->now_ms + (wait < longest_ms ? wait : longest_ms);
 }
 
-static void set_times(struct dispatch *d, struct group *g, const struct recipient *r, uint64_t received_wall_ms)
+struct times {
+    uint64_t next_ms, expires_ms, warn_ms;
+};
+
+static struct times times_of(struct dispatch *d, const struct recipient *r, uint64_t received_wall_ms)
 {
     const struct retry_policy *p = policy_retry(d->policy, r->address);
     uint64_t longest = p->max_ms + p->max_ms / 4;
+    struct times t;
 
     if (p->doubt_ms > longest)
         longest = p->doubt_ms;
-    g->next_ms = mono_of_wall(d, r->next_wall_ms, longest);
-    g->expires_ms = mono_of_wall(d, received_wall_ms + p->expire_ms, p->expire_ms);
+    t.next_ms = mono_of_wall(d, r->next_wall_ms, longest);
+    t.expires_ms = mono_of_wall(d, received_wall_ms + p->expire_ms, p->expire_ms);
     if (p->warn_ms == 0 || (r->flags & RECIPIENT_WARNED) != 0)
-        g->warn_ms = TIMERS_NEVER;
+        t.warn_ms = TIMERS_NEVER;
     else
-        g->warn_ms = mono_of_wall(d, received_wall_ms + p->warn_ms, p->warn_ms);
+        t.warn_ms = mono_of_wall(d, received_wall_ms + p->warn_ms, p->warn_ms);
+    return t;
+}
+
+static void set_times(struct group *g, const struct times *t)
+{
+    g->next_ms = t->next_ms;
+    g->expires_ms = t->expires_ms;
+    g->warn_ms = t->warn_ms;
 }
 
 static bool same_way(const struct group *g, const struct dest *dest, const struct recipient *r)
@@ -66,6 +81,7 @@ void dispatch_schedule_message(struct dispatch *d, struct message *m)
 {
     size_t memory = message_memory(m);
     struct group *g, *next;
+    struct times times;
 
     if (schedule_find(d->sched, m->id) != NULL)
         return; /* the audit was faster */
@@ -80,7 +96,8 @@ void dispatch_schedule_message(struct dispatch *d, struct message *m)
             continue;
         }
         g = add_group(d, m->id, r, dest);
-        set_times(d, g, r, m->received_wall_ms);
+        times = times_of(d, r, m->received_wall_ms);
+        set_times(g, &times);
         if (g->state != GROUP_HELD && dest->kind != DEST_HOLD &&
             atomic_load(&d->hot_memory) + memory <= d->opt.hot_memory_max) {
             g->hot = message_ref(m);
@@ -127,46 +144,61 @@ void dispatch_arrived(struct dispatch *d, struct message *m)
 
 struct recovery {
     struct dispatch *dispatch;
-    struct group *last; /* recipients come in order of id */
-    uint64_t last_next_wall_ms;
+    uint64_t id; /* the message whose recipients come; they come in order of id */
     uint64_t recipients;
 };
 
-static struct group *adopt(struct dispatch *d, uint64_t id, const struct recipient *r, struct dest *dest)
+static void adopt(struct dispatch *d, uint64_t id, const struct recipient *r, struct dest *dest,
+                  const struct times *times)
 {
     struct group *g = add_group(d, id, r, dest);
 
-    set_times(d, g, r, queue_id_wall_ms(id));
-    if (g->state != GROUP_HELD) {
-        if (dest->kind == DEST_HOLD)
-            g->state = GROUP_ROUTE_HELD;
-        else
-            schedule_wait(d->sched, g);
-    }
-    return g;
+    set_times(g, times);
+    if (g->state == GROUP_HELD)
+        return;
+    if (dest->kind == DEST_HOLD)
+        g->state = GROUP_ROUTE_HELD;
+    else
+        schedule_wait(d->sched, g);
 }
 
 void dispatch_adopt(struct dispatch *d, uint64_t id, const struct recipient *r)
 {
-    adopt(d, id, r, dest_of_recipient(d, r));
+    struct times times = times_of(d, r, queue_id_wall_ms(id));
+
+    adopt(d, id, r, dest_of_recipient(d, r), &times);
     dispatch_arm_tick(d);
 }
 
+/* Whether a recipient shares the rest of its way with a group. Times of one
+ * group were stored as one, and each look at the clock may differ a little. */
+static bool same_course(const struct group *g, const struct recipient *r, const struct times *t)
+{
+    uint64_t apart = g->next_ms > t->next_ms ? g->next_ms - t->next_ms : t->next_ms - g->next_ms;
+
+    return g->attempts == r->attempts && apart <= SAME_TIME_MS &&
+           g->released == ((r->flags & RECIPIENT_RELEASED) != 0) &&
+           (g->warn_ms == TIMERS_NEVER) == (t->warn_ms == TIMERS_NEVER);
+}
+
+/* What was one group before the restart is one again, however its recipients
+ * stand among the others: its end is to be told in one notification. */
 static void recover_recipient(void *ctx, uint64_t id, const struct recipient *r)
 {
     struct recovery *rec = ctx;
     struct dispatch *d = rec->dispatch;
     struct dest *dest = dest_of_recipient(d, r);
-    struct group *g = rec->last;
+    struct times times = times_of(d, r, queue_id_wall_ms(id));
+    struct group *g = id == rec->id ? schedule_find(d->sched, id) : NULL;
 
+    rec->id = id;
     rec->recipients++;
-    if (g != NULL && g->id == id && same_way(g, dest, r) && rec->last_next_wall_ms == r->next_wall_ms) {
+    while (g != NULL && !(same_way(g, dest, r) && same_course(g, r, &times)))
+        g = schedule_sibling(d->sched, g);
+    if (g != NULL)
         schedule_append_number(g, r->n);
-        return;
-    }
-    g = adopt(d, id, r, dest);
-    rec->last = g;
-    rec->last_next_wall_ms = r->next_wall_ms;
+    else
+        adopt(d, id, r, dest, &times);
 }
 
 struct err dispatch_recover(struct dispatch *d)

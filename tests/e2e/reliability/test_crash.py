@@ -106,3 +106,27 @@ def test_15_killed_while_bounces_are_made(relay_fast):
     # The same notification may come again when its own delivery was cut.
     assert len(sink.messages) - len(sent) <= kills * 20
     assert "status=expired" not in daemon.log
+
+
+def test_15_a_restart_does_not_multiply_notifications(lab):
+    """Between recipients of one domain stand others: they share a notification all the same."""
+    sink = lab.sink()
+    sink.on("rcpt", lambda session, argument: "451 4.3.0 not yet" if b"@client.test" not in argument else None)
+    daemon = lab.relayd(
+        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}",
+        routes="route to held.test hold\nroute default via sink",
+        retry="first 3s; factor 1; max 3s; expire 2s; warn never",
+    )
+    recipients = [f"r{n}@{'held' if n % 2 else 'dest'}.test" for n in range(20)]
+    assert post(daemon, mail.message(X_Token="one"), recipients=recipients) == 250
+    daemon.wait_log("status=deferred")
+    daemon.crash()
+    daemon.start()
+    # With a connection at hand whatever is due goes at once, without waiting for the rest.
+    assert post(daemon, mail.message(X_Token="two"), recipients="b@client.test") == 250
+    sink.wait(1)
+    wait.until(lambda: daemon.log.count("status=expired") == 10, "ten that expired")
+    wait.until(lambda: daemon.log.count("status=sent") == 1 + daemon.log.count("notification"), "they are told")
+    notification, *more = sink.messages[1:]
+    assert more == []
+    assert [r["Action"] for r in mail.Bounce(notification.content).recipients] == ["failed"] * 10
