@@ -33,7 +33,7 @@ static struct {
     _Atomic uint64_t dropped;
     uint64_t dropped_told;
     bool idle;   /* the thread waits for a line */
-    int pid;
+    _Atomic int pid;
 } the_log = {
     .least = LOG_LEVEL_INFO,
     .hostname = "localhost",

@@ -325,6 +325,8 @@ static void trim_begin(struct history *h)
     h->trim.job.run = history_trim_run;
     h->trim.job.done = trim_done;
     h->trim.now_wall_ms = clock_wall_ms(h->q->opt.clock);
+    h->trim.keep_ms = h->opt.keep_ms;
+    h->trim.bytes_max = h->opt.bytes_max;
     store_submit(h->q->history, &h->trim.job);
 }
 

@@ -41,7 +41,7 @@ struct trim {
     bool more;                  /* set by run */
     bool by_size;               /* set by run */
     size_t removed;             /* set by run */
-    uint64_t now_wall_ms;
+    uint64_t now_wall_ms, keep_ms, bytes_max; /* copies: the options may change meanwhile */
 };
 
 struct history {

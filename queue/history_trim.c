@@ -124,7 +124,7 @@ struct err history_trim_run(struct store_job *j, struct store_txn *t)
 {
     struct trim *tr = container_of(j, struct trim, job);
     struct history *h = container_of(tr, struct history, trim);
-    uint64_t keep = h->opt.keep_ms, max = h->opt.bytes_max;
+    uint64_t keep = tr->keep_ms, max = tr->bytes_max;
     struct store_stats st;
     struct err e = ERR_OK;
 
