@@ -39,7 +39,13 @@ from lab.sink import Sink  # noqa: E402
 CLIENTS = 6
 MESSAGES = 300
 SIZES = [(40, 300), (35, 4096), (18, 100 * 1024), (7, 1024 * 1024)]  # weight, bytes of body
-DOMAINS = [(60, "dest"), (15, "held"), (13, "bounce"), (12, "later")]
+DOMAINS = [  # of a message; what is not taken is either refused or late, so that notifications can be counted
+    (60, [(80, "dest"), (20, "held")]),
+    (20, [(50, "dest"), (10, "held"), (40, "bounce")]),
+    (20, [(50, "dest"), (10, "held"), (40, "later")]),
+]
+STORAGE = "storage { ahead 1M; reserve 1M }"
+LATER = "retry later.test { warn 1s; expire 3s }"
 ROUTES = "route to held.test hold\nroute default via sink"
 
 
@@ -97,7 +103,8 @@ class Sender(threading.Thread):
     def send(self, client, token):
         size = self.pick(SIZES)
         count = self.dice.choice([1, 1, 1, 2, 5, 30]) if size < 100_000 else self.dice.choice([1, 3])
-        addresses = [f"{token}.{n}@{self.pick(DOMAINS)}.test" for n in range(count)]
+        domains = self.pick(DOMAINS)
+        addresses = [f"{token}.{n}@{self.pick(domains)}.test" for n in range(count)]
         content = mail.message(body=mail.big_body(self.dice.randint(size // 2, size), self.dice.random()))
         self.marks(f"s {token} {len(content)} {zlib.crc32(content):08x} {','.join(addresses)}")
         reply = client.transaction(f"{token}@back.test", addresses, content)
@@ -156,7 +163,7 @@ def record(place, seed, failing=None):
     daemon = relayd.Relayd(
         place / "relayd",
         routes=ROUTES,
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}\nstorage {{ ahead 1M; reserve 1M }}",
+        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}\n{STORAGE}\n{LATER}",
         limits="connections_per_client unlimited; message_memory 1M",
         retry="first 1s; factor 1; max 1s; expire 1h; warn never",
         env={

@@ -13,8 +13,8 @@
  * The queue must open by itself. Of each acknowledged message every recipient
  * is either queued, with the whole content, or has exactly one event that
  * tells its end; of one without its 250 all or none; what was delivered or
- * bounced by the events was so by the marks; a bounced recipient's message has
- * made exactly one notification.
+ * bounced by the events was so by the marks; a message some of whose recipients
+ * bounced, expired or are late has made exactly one notification of each.
  */
 #include "base/crc32c.h"
 #include "base/log.h"
@@ -45,7 +45,7 @@ struct address {
     char *text;
     unsigned taken, refused; /* by the next hop */
     unsigned queued;         /* recipient records */
-    unsigned delivered, bounced, ended_otherwise; /* events */
+    unsigned delivered, bounced, expired, delayed, ended_otherwise; /* events */
 };
 
 struct seen_event {
@@ -258,6 +258,11 @@ static void take_event(struct verify *v, struct slice key, struct slice record)
         a->bounced++;
         break;
     case EVENT_EXPIRED:
+        a->expired++;
+        break;
+    case EVENT_DELAYED:
+        a->delayed++;
+        break;
     case EVENT_DELETED:
     case EVENT_DISCARDED:
     case EVENT_DROPPED:
@@ -406,18 +411,19 @@ static void check_message(struct verify *v, uint64_t id)
 
 static unsigned ends(const struct address *a)
 {
-    return a->delivered + a->bounced + a->ended_otherwise;
+    return a->delivered + a->bounced + a->expired + a->ended_otherwise;
 }
 
-static void judge_notification(struct verify *v, const struct token *t)
+/* Recipients of a message that share a fate share a notification of it. */
+static void judge_notifications(struct verify *v, const struct token *t, unsigned fates)
 {
     char text[128];
     struct address *a;
 
     snprintf(text, sizeof text, "%s@back.test", t->name);
     a = address_of(v, slice_str(text));
-    if (a->queued + ends(a) != 1)
-        complain(v, "%s: bounced, and %u notifications", t->name, a->queued + ends(a));
+    if (a->queued + ends(a) != fates)
+        complain(v, "%s: %u notifications are due, %u were made", t->name, fates, a->queued + ends(a));
     if (a->delivered != 0 && a->taken == 0)
         complain(v, "%s: a notification that nobody took is said to be delivered", t->name);
 }
@@ -426,7 +432,7 @@ static void judge(struct verify *v, const struct token *t)
 {
     struct slice rest = slice_str(t->addresses), text;
     unsigned there = 0, total = 0;
-    bool bounced = false;
+    bool bounced = false, expired = false, delayed = false;
 
     while (rest.len > 0) {
         struct address *a;
@@ -449,11 +455,12 @@ static void judge(struct verify *v, const struct token *t)
         if (a->queued != 0 && t->id != 0 && !has_message(v, t->id))
             complain(v, "%s: %s is queued under another id", t->name, a->text);
         bounced = bounced || a->bounced != 0;
+        expired = expired || a->expired != 0;
+        delayed = delayed || a->delayed != 0;
     }
     if (there != 0 && there != total)
         complain(v, "%s: only %u of %u recipients", t->name, there, total);
-    if (bounced)
-        judge_notification(v, t);
+    judge_notifications(v, t, (unsigned)bounced + expired + delayed);
 }
 
 static void check_next_id(struct verify *v)
