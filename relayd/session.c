@@ -250,6 +250,21 @@ static bool have_recipient(const struct session *s, struct slice address)
     return false;
 }
 
+/* RFC 5321 section 4.5.1: a server that takes mail has a postmaster. Without a
+ * directive it is that of the first domain we take mail for. */
+static bool find_postmaster(const struct settings *st, char out[MAIL_ADDRESS_MAX + 1])
+{
+    for (size_t i = 0; st->postmaster == NULL && i < st->domain_count; i++) {
+        if (st->domains[i].relay) {
+            snprintf(out, MAIL_ADDRESS_MAX + 1, "postmaster@%s", st->domains[i].name);
+            return true;
+        }
+    }
+    if (st->postmaster != NULL)
+        snprintf(out, MAIL_ADDRESS_MAX + 1, "%s", st->postmaster);
+    return st->postmaster != NULL;
+}
+
 static void handle_recipient(void *ctx, const struct smtp_recipient *to)
 {
     struct session *s = ctx;
@@ -257,13 +272,14 @@ static void handle_recipient(void *ctx, const struct smtp_recipient *to)
     struct slice address = mail_path_text(&to->path);
     struct slice domain = mail_path_domain(&to->path);
     const struct route *route;
+    char postmaster[MAIL_ADDRESS_MAX + 1];
 
     if (domain.len == 0) { /* only <postmaster> comes without one */
-        if (st->postmaster == NULL) {
+        if (!find_postmaster(st, postmaster)) {
             smtp_server_answer(s->engine, 550, "5.1.1 <postmaster> of this server has no address, name a domain");
             return;
         }
-        address = slice_str(st->postmaster);
+        address = slice_str(postmaster);
     } else {
         switch (relay_judge(s->config->rules, s->trusted, &to->path)) {
         case RELAY_OK:

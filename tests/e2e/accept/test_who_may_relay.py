@@ -121,3 +121,22 @@ def test_without_trusted_only_loopback_listeners_trust_loopback(lab):
 def test_trusted_none_trusts_nobody(lab):
     daemon = lab.relayd(trusted="none", routes="route default hold")
     assert send(daemon.port, "a@b.test", "c@d.test", mail.message()).code == 550
+
+
+@pytest.mark.parametrize(
+    "directives, recipient",
+    [
+        ("domain first.test\ndomain dest.test { relay }\ndomain last.test { relay }", "postmaster@dest.test"),
+        ("domain dest.test { relay }\npostmaster admin@elsewhere.test", "admin@elsewhere.test"),
+        ("domain first.test", None),
+    ],
+)
+def test_the_postmaster_without_a_domain(lab, directives, recipient):
+    daemon = lab.relayd(trusted="none", extra=directives, routes="route default hold")
+    with Client(daemon.port) as client:
+        client.ehlo()
+        reply = client.transaction("", "PostMaster", mail.message())
+    if recipient is None:
+        assert reply.code == 550
+    else:
+        assert list(daemon.recipients(reply.queue_id)) == [recipient]
