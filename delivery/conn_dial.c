@@ -54,21 +54,33 @@ static bool leads_home(const struct conn *c, const struct net_addr *a, uint16_t 
     return net_addr_is_loopback(a) && !p->loopback_mx && !c->opt.literal_ok;
 }
 
+/* A mail host that is ourselves: neither its other addresses nor hosts that
+ * are no better may have the mail, for they would send it here (RFC 5321
+ * section 5.1). */
+static void cut_at_ourselves(struct conn *c)
+{
+    c->addr_count = 0;
+    c->host_count = c->host_at + 1;
+}
+
 static void drop_loops(struct conn *c)
 {
     uint16_t port = c->order[c->host_at].port;
     unsigned kept = 0;
+    bool home = false;
 
     for (unsigned i = 0; i < c->addr_count; i++) {
         net_addr_unmap(&c->addrs[i]); /* an AAAA record can name 127.0.0.1 too */
         if (leads_home(c, &c->addrs[i], port)) {
-            c->saw_loop = true;
+            c->saw_loop = home = true;
             continue;
         }
         c->addrs[kept] = c->addrs[i];
         c->addrs[kept++].port = port;
     }
     c->addr_count = kept;
+    if (home && !c->opt.literal_ok)
+        cut_at_ourselves(c);
 }
 
 static void addresses_known(struct conn *c)

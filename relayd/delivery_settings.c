@@ -2,6 +2,7 @@
 #include "relayd/delivery_settings.h"
 
 #include "base/mem.h"
+#include "net/local.h"
 
 #include <stdlib.h>
 
@@ -59,12 +60,41 @@ static void release(struct delivery_policy *p)
     free(p);
 }
 
+static bool answers_on(const struct settings_listen *l, const struct net_addr *local)
+{
+    return net_addr_is_unspecified(&l->addr) && (l->both_families || l->addr.family == local->family);
+}
+
+/* Where we listen; for a listener on every address also each that this
+ * machine has. */
+static void set_own(struct delivery_policy *p, const struct settings *s)
+{
+    struct net_addr *local;
+    size_t local_count = net_local_addrs(&local);
+    struct net_addr *own = mem_zero(s->listen_count * (1 + local_count), sizeof *own);
+    size_t n = 0;
+
+    for (size_t i = 0; i < s->listen_count; i++) {
+        const struct settings_listen *l = &s->listens[i];
+
+        own[n++] = l->addr;
+        for (size_t k = 0; k < local_count; k++) {
+            if (!answers_on(l, &local[k]))
+                continue;
+            own[n] = local[k];
+            own[n++].port = l->addr.port;
+        }
+    }
+    free(local);
+    p->own = own;
+    p->own_count = n;
+}
+
 static void set_lists(struct delivery_policy *p, const struct settings *s)
 {
     struct route *routes = mem_zero(s->route_count, sizeof *routes);
     struct smarthost *smarthosts = mem_zero(s->smarthost_count, sizeof *smarthosts);
     struct retry_rule *retries = mem_zero(s->retry_count, sizeof *retries);
-    struct net_addr *own = mem_zero(s->listen_count, sizeof *own);
 
     for (size_t i = 0; i < s->route_count; i++)
         routes[i] = route_of(&s->routes[i]);
@@ -72,16 +102,12 @@ static void set_lists(struct delivery_policy *p, const struct settings *s)
         smarthosts[i] = smarthost_of(&s->smarthosts[i]);
     for (size_t i = 0; i < s->retry_count; i++)
         retries[i] = (struct retry_rule){ s->retries[i].pattern, retry_of(&s->retries[i].retry) };
-    for (size_t i = 0; i < s->listen_count; i++)
-        own[i] = s->listens[i].addr;
     p->routes = routes;
     p->route_count = s->route_count;
     p->smarthosts = smarthosts;
     p->smarthost_count = s->smarthost_count;
     p->retries = retries;
     p->retry_count = s->retry_count;
-    p->own = own;
-    p->own_count = s->listen_count;
 }
 
 struct delivery_policy *delivery_policy_new(const struct settings *s)
@@ -95,6 +121,7 @@ struct delivery_policy *delivery_policy_new(const struct settings *s)
     p->hostname = s->hostname;
     p->fallback = route_of(&s->route_default);
     set_lists(p, s);
+    set_own(p, s);
     p->port = d->port;
     p->loopback_mx = d->loopback_mx;
     p->ipv4 = d->ipv4;

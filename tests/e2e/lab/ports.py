@@ -67,3 +67,14 @@ def release(port):
     fd = _held.pop(port, None)
     if fd is not None:
         os.close(fd)
+
+
+def own_address():
+    """An IPv4 address of this machine that is not on loopback, or None. Nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect(("198.51.100.1", 9))
+        except OSError:
+            return None
+        address = probe.getsockname()[0]
+    return None if address.startswith("127.") else address

@@ -4,7 +4,7 @@ import collections
 
 import pytest
 
-from lab import mail, wait
+from lab import mail, ports, wait
 from lab.client import send
 from lab.relayd import DELIVERY
 from lab.sink import CLOSE
@@ -205,6 +205,39 @@ class TestLoops:
             routes="route to client.test via back\nroute default direct",
         )
         self.bounced(daemon, sink, "loop")
+
+    @pytest.mark.parametrize("listen", ["0.0.0.0", "*"])
+    def test_mx_at_an_address_of_this_machine(self, lab, listen):
+        address = ports.own_address()
+        if address is None:
+            pytest.skip("this machine has no address but loopback")
+        server = lab.dns(f"loop MX 10 other\nother A {address}\n")
+        sink = lab.sink()
+        daemon = lab.relayd(
+            resolver=server.address,
+            mx_port=lab.mx_port,
+            extra=f"listen {listen}:{lab.mx_port}\n"
+            f"smarthost back {{ host 127.0.0.1:{sink.port}; tls none }}",
+            routes="route to client.test via back\nroute default direct",
+        )
+        self.bounced(daemon, sink, "loop")
+
+    def test_as_backup_mx_with_another_name_we_send_only_to_better_ones(self, lab):
+        server = lab.dns(
+            "dest MX 10 mx11\n MX 20 other\n MX 30 mx12\n"
+            "mx11 A 127.0.0.11\nmx12 A 127.0.0.12\nother A 127.0.0.15\n"
+        )
+        first, worse = lab.mx(11), lab.mx(12)
+        first.on("connect", ["421 4.3.2 not now"])
+        daemon = lab.relayd(
+            resolver=server.address,
+            extra=f"listen 127.0.0.15:{lab.mx_port}",
+            delivery="loopback_mx allow",
+        )
+        queue_id = post(daemon, "dest")
+        first.wait(1)
+        daemon.wait_event(queue_id, "delivered")
+        assert worse.sessions == []
 
     def test_as_backup_mx_we_send_only_to_better_ones(self, lab):
         server = lab.dns(
