@@ -1,7 +1,6 @@
 /* relayd/notify.c - readiness for whoever waits to send mail after our start. */
 #include "relayd/notify.h"
 
-#ifdef HAVE_LIBSYSTEMD
 #include <systemd/sd-daemon.h>
 
 #include <inttypes.h>
@@ -34,20 +33,3 @@ void notify_status(struct slice text)
     line[n] = '\0';
     sd_notifyf(0, "STATUS=%s", line);
 }
-#else
-void notify_ready(void)
-{
-}
-
-void notify_reloading(const struct clock *clock)
-{
-}
-
-void notify_stopping(void)
-{
-}
-
-void notify_status(struct slice text)
-{
-}
-#endif

@@ -7,7 +7,7 @@
 build_packages=(
     gcc libc6-dev meson ninja-build pkg-config
     libuv1-dev libisal-dev libssl-dev libc-ares-dev liblmdb-dev libidn2-dev uthash-dev
-    libmicrohttpd-dev libjansson-dev libcurl4-openssl-dev libseccomp-dev
+    libmicrohttpd-dev libjansson-dev libcurl4-openssl-dev libseccomp-dev libsystemd-dev
     libcmocka-dev
 )
 
