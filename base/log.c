@@ -16,10 +16,18 @@
 #define GATHER_NS (2 * 1000 * 1000)
 #define QUEUE_MAX_BYTES (4u * MIB) /* waiting for a slow reader */
 
+/* Another thread may be writing a line with an old name, so that names are
+ * kept, and used again when they come back. */
+struct log_name {
+    struct log_name *before;
+    char text[];
+};
+
 /* The log is the one thing of which a process has exactly one. */
 static struct {
     _Atomic enum log_level least;
     _Atomic(const char *) hostname; /* the short name, as syslog shows it */
+    struct log_name *names;         /* all it has had; of the one thread that sets them */
     pthread_mutex_t lock;
     pthread_cond_t filled;
     pthread_cond_t written;
@@ -53,12 +61,19 @@ void log_open(const char *hostname, enum log_level least)
 
 void log_set_hostname(const char *hostname)
 {
-    const char *now = atomic_load(&the_log.hostname);
     size_t len = strcspn(hostname, ".");
+    struct log_name *n = the_log.names;
 
-    /* The old name stays in memory: a line may be using it. It changes about never. */
-    if (strlen(now) != len || memcmp(now, hostname, len) != 0)
-        atomic_store(&the_log.hostname, mem_dup(hostname, len));
+    while (n != NULL && (strlen(n->text) != len || memcmp(n->text, hostname, len) != 0))
+        n = n->before;
+    if (n == NULL) {
+        n = mem_alloc(sizeof *n + len + 1);
+        memcpy(n->text, hostname, len);
+        n->text[len] = '\0';
+        n->before = the_log.names;
+        the_log.names = n;
+    }
+    atomic_store(&the_log.hostname, n->text);
 }
 
 bool log_enabled(enum log_level level)

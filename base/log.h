@@ -20,7 +20,7 @@ enum log_level { LOG_LEVEL_DEBUG, LOG_LEVEL_INFO, LOG_LEVEL_WARNING, LOG_LEVEL_E
 
 /* Once, before other threads exist. hostname is copied. */
 void log_open(const char *hostname, enum log_level least);
-void log_set_hostname(const char *hostname);
+void log_set_hostname(const char *hostname); /* by one thread at a time; others may be logging */
 void log_start_thread(void);
 void log_flush(void);        /* waits, at most a second, for the thread to write what waits */
 void log_stop_thread(void);  /* writes what waits, then lines go out directly again */
