@@ -46,6 +46,7 @@ class Relayd:
         hostname="mx.relay.test",
         extra="",
         env=None,
+        loops="2",  # whatever the machine: what crosses loops is to be tested
     ):
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -56,7 +57,7 @@ class Relayd:
         self.hostname = hostname
         self.routes, self.resolver, self.mx_port = routes, resolver, mx_port
         self.delivery, self.retry, self.limits, self.listen = delivery, retry, limits, listen
-        self.trusted, self.extra = trusted, extra
+        self.trusted, self.extra, self.loops = trusted, extra, loops
         self.env = env or {}
         self.process = None
         self.logs = []  # of earlier runs
@@ -66,7 +67,7 @@ class Relayd:
     def config(self):
         lines = [
             f"hostname {self.hostname}",
-            "loops 2",  # whatever the machine: what crosses loops is to be tested
+            f"loops {self.loops}",
             f"state_dir {self.state}",
             f"runtime_dir {self.runtime}",
             f"listen 127.0.0.1:{self.port}" + (f" {{ {self.listen} }}" if self.listen else ""),
