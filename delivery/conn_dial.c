@@ -87,6 +87,7 @@ static void addresses_known(struct conn *c)
 {
     unsigned found;
 
+    loop_disarm(c->opt.loop, &c->names_timer);
     interleave(c);
     found = c->addr_count;
     drop_loops(c);
@@ -112,6 +113,25 @@ static void take_answer(struct conn *c, const struct dns_answer *a, struct net_a
         out[(*count)++] = a->addr[i];
 }
 
+/* One family has answered: the other gets a moment more, not a resolver's
+ * whole patience (RFC 8305 section 3). */
+static void wait_for_other_family(struct conn *c)
+{
+    if (c->count_a + c->count_aaaa > 0)
+        loop_arm(c->opt.loop, &c->names_timer, CONN_OTHER_FAMILY_MS);
+}
+
+static void names_fire(struct timer *t)
+{
+    struct conn *c = container_of(t, struct conn, names_timer);
+
+    dns_cancel(c->opt.resolver, c->query_a);
+    dns_cancel(c->opt.resolver, c->query_aaaa);
+    c->query_a = c->query_aaaa = NULL;
+    c->waiting_a = c->waiting_aaaa = false;
+    addresses_known(c);
+}
+
 static void answered_a(void *ctx, const struct dns_answer *a)
 {
     struct conn *c = ctx;
@@ -121,6 +141,8 @@ static void answered_a(void *ctx, const struct dns_answer *a)
     take_answer(c, a, c->found_a, &c->count_a);
     if (!c->waiting_aaaa)
         addresses_known(c);
+    else
+        wait_for_other_family(c);
 }
 
 static void answered_aaaa(void *ctx, const struct dns_answer *a)
@@ -132,6 +154,8 @@ static void answered_aaaa(void *ctx, const struct dns_answer *a)
     take_answer(c, a, c->found_aaaa, &c->count_aaaa);
     if (!c->waiting_a)
         addresses_known(c);
+    else
+        wait_for_other_family(c);
 }
 
 static void host_begin(struct conn *c)
@@ -296,6 +320,7 @@ void conn_dial_begin(struct conn *c)
     memcpy(c->order, c->opt.hosts->hosts, c->host_count * sizeof *c->order);
     shuffle_equal(c->order, c->host_count, &c->opt.loop->rng);
     c->race_timer.fire = race_fire;
+    c->names_timer.fire = names_fire;
     c->host_at = 0;
     host_begin(c);
 }
@@ -306,5 +331,6 @@ void conn_dial_stop(struct conn *c)
     dns_cancel(c->opt.resolver, c->query_aaaa);
     c->query_a = c->query_aaaa = NULL;
     loop_disarm(c->opt.loop, &c->race_timer);
+    loop_disarm(c->opt.loop, &c->names_timer);
     close_dials(c);
 }

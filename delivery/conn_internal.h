@@ -7,6 +7,7 @@
 
 #define CONN_ADDRS_MAX 16u   /* tried per host */
 #define CONN_RACE_MS 250u    /* before the next address is tried beside (RFC 8305 section 5) */
+#define CONN_OTHER_FAMILY_MS 50u
 #define CONN_PIECE (64u * KIB) /* of a body file, read at once */
 
 struct dial { /* one address being tried */
@@ -40,6 +41,7 @@ struct conn {
     struct dial dials[CONN_ADDRS_MAX];
     unsigned dial_count, dials_open;
     struct timer race_timer;
+    struct timer names_timer; /* one family's addresses are known, the other's not yet */
     /* why it failed so far: the best reason is told in the end */
     bool met_server;          /* an address was dialled */
     bool saw_loop, saw_temporary, saw_no_address;

@@ -24,7 +24,7 @@ struct mail_reply {
 
 #define MAIL_REPLY_TEXT_MAX 4096u  /* the rest of a longer reply is read and dropped */
 #define MAIL_REPLY_LINE_MAX 4096u  /* a longer line is a protocol error */
-#define MAIL_REPLY_LINES_MAX 512u  /* more lines are a protocol error */
+#define MAIL_REPLY_LINES_MAX 20000u/* more lines are a protocol error */
 
 enum mail_reply_result { MAIL_REPLY_MORE, MAIL_REPLY_DONE, MAIL_REPLY_BAD };
 

@@ -69,6 +69,18 @@ def test_error_codes_defer_then_clear(lab, rcode):
     sink.wait(1, timeout=40)
 
 
+def test_silence_for_one_family_holds_nothing_up(lab):
+    """RFC 8305 section 3: the addresses that are known are dialled."""
+    fake = lab.fake_dns()
+    fake.answer("dest.test", "MX", "10 mx11.test.")
+    fake.answer("mx11.test", "A", "127.0.0.11")
+    fake.silence("mx11.test", "AAAA")
+    sink = lab.mx(11)
+    daemon = lab.relayd(resolver=fake.address)
+    post(daemon)
+    sink.wait(1, timeout=3)
+
+
 def test_an_mx_whose_address_cannot_be_looked_up_defers(lab):
     fake = lab.fake_dns()
     fake.answer("dest.test", "MX", "10 mx11.test.")
