@@ -60,7 +60,7 @@ void uvstream_drop(uv_handle_t *h)
 
 void uvstream_tell_closed(struct uvstream *s, struct err why)
 {
-    if (s->told || s->closing)
+    if (s->told || s->closing || s->finishing)
         return;
     s->told = true;
     s->deadline_ms = 0;
@@ -103,7 +103,9 @@ static void on_read(uv_stream_t *h, ssize_t n, const uv_buf_t *buf)
     uvloop_enter(s->stream.loop);
     if (n == 0)
         return;
-    if (n == UV_ENOBUFS && s->paused) {
+    /* Besides ENOBUFS a hang-up: libuv tells of it right behind the bytes at
+     * which the owner paused or finished. Read again it is told again. */
+    if (n < 0 && s->paused) {
         stop_reading(s);
         return;
     }

@@ -13,7 +13,7 @@
 #include <unistd.h>
 #include <uv.h>
 
-enum act { ACT_NONE, ACT_CLOSE, ACT_FINISH, ACT_ECHO };
+enum act { ACT_NONE, ACT_CLOSE, ACT_FINISH, ACT_ECHO, ACT_PAUSE };
 
 struct side { /* what our end of a connection went through */
     struct stream *stream;
@@ -44,6 +44,8 @@ static inline void act(struct side *sd, enum act a)
         stream_close(s);
     if (a == ACT_FINISH)
         stream_finish(s);
+    if (a == ACT_PAUSE)
+        stream_pause(s, true);
 }
 
 static inline void on_opened(void *ctx)

@@ -313,6 +313,42 @@ static void test_reset_while_a_write_is_under_way(void **state)
     assert_int_equal(f->side.drained, 0);
 }
 
+/* Bytes and the end of the connection arrive in one event: libuv tells of the
+ * end right behind the bytes, at which the owner has finished or paused. */
+static void test_finish_at_the_last_words_of_a_dead_peer(void **state)
+{
+    struct fixture *f = *state;
+
+    f->peer = peer_connect(&f->addr, 4096);
+    turn_until(f, f->accepted > 0);
+    fill(f, MUCH);
+    turn_nowait(f);
+    f->side.on_data = ACT_FINISH;
+    peer_send(f, "421 going down\r\n");
+    reset_peer(f);
+    turn_until(f, f->side.stream == NULL);
+    for (unsigned n = 0; n < 3; n++)
+        turn_nowait(f);
+    assert_int_equal(f->side.closed, 0);
+}
+
+static void test_pause_at_the_last_words_of_a_dead_peer(void **state)
+{
+    struct fixture *f = *state;
+
+    meet(f);
+    f->side.on_data = ACT_PAUSE;
+    peer_send(f, "421 going down\r\n");
+    reset_peer(f);
+    turn_until(f, f->side.data_calls > 0);
+    for (unsigned n = 0; n < 3; n++)
+        turn_nowait(f);
+    assert_int_equal(f->side.closed, 0);
+    stream_pause(f->side.stream, false);
+    turn_until(f, f->side.closed > 0);
+    assert_err(f->side.why, ERR_CLOSED);
+}
+
 static void start_connect(struct fixture *f, const struct net_addr *to, const struct net_addr *from)
 {
     assert_ok(stream_connect(f->loop, to, from, &events, &f->side, &f->side.stream));
@@ -514,6 +550,8 @@ int main(void)
         EACH(test_write_to_a_dead_peer_keeps_its_last_words),
         EACH(test_write_to_a_dead_peer_while_paused),
         EACH(test_reset_while_a_write_is_under_way),
+        EACH(test_finish_at_the_last_words_of_a_dead_peer),
+        EACH(test_pause_at_the_last_words_of_a_dead_peer),
         EACH(test_connect),
         EACH(test_connect_ipv6),
         EACH(test_output_before_opened),
