@@ -86,7 +86,8 @@ uint64_t log_dropped(void)
     return atomic_load(&the_log.dropped);
 }
 
-static void write_all(const char *p, size_t len)
+/* False: standard error did not take it. */
+static bool write_all(const char *p, size_t len)
 {
     while (len > 0) {
         ssize_t n = write(STDERR_FILENO, p, len);
@@ -95,11 +96,12 @@ static void write_all(const char *p, size_t len)
             continue;
         if (n <= 0) {
             atomic_fetch_add(&the_log.dropped, 1); /* full disk or closed pipe: mail goes on */
-            return;
+            return false;
         }
         p += n;
         len -= (size_t)n;
     }
+    return true;
 }
 
 /* "Nov 23 16:05:12"; each thread makes it once a second. */
@@ -240,8 +242,8 @@ static void *writer_main(void *arg)
         the_log.len = 0;
         the_log.writing = true;
         pthread_mutex_unlock(&the_log.lock);
-        write_all(ready, len);
-        tell_dropped();
+        if (write_all(ready, len))
+            tell_dropped(); /* else this line would be the next to be lost, and so on for ever */
         pthread_mutex_lock(&the_log.lock);
         the_log.writing = false;
         pthread_cond_broadcast(&the_log.written);

@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -75,11 +76,33 @@ static void test_stuck_reader(void **state)
     close(ends[0]);
 }
 
+/* Nobody will ever read: the loss is counted once a line, and telling of it
+ * does not become a loop of its own. */
+static void test_closed_reader(void **state)
+{
+    uint64_t before, after;
+
+    signal(SIGPIPE, SIG_IGN);
+    redirect();
+    close(ends[0]);
+    log_start_thread();
+    before = log_dropped();
+    log_info("test", "into the void");
+    log_flush();
+    after = log_dropped();
+    poll(NULL, 0, 100);
+    assert_int_equal(after, before + 1);
+    assert_int_equal(log_dropped(), after);
+    log_stop_thread();
+    restore();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shape_and_cleaning),
         cmocka_unit_test(test_stuck_reader),
+        cmocka_unit_test(test_closed_reader),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
