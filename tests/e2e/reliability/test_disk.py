@@ -206,13 +206,19 @@ def test_4_syncs_that_fail_now_and_then_under_load(on_disk):
     stop.wait(2)
     disk.set()
     accepted(daemon, "after")
+    # A busy machine takes longer for as many.
+    wait.until(
+        lambda: sum(list(s.answers.values()).count(250) for s in senders) > 50,
+        lambda: f"50 messages taken: {[len(s.answers) for s in senders]}, {[s.failure for s in senders]}",
+        60,
+    )
     stop.set()
     for sender in senders:
         sender.join(30)
         assert sender.failure is None, sender.failure
     answers = {token: code for sender in senders for token, code in sender.answers.items()}
     good = sorted(token for token, code in answers.items() if code == 250)
-    assert len(good) > 50 and len(answers) - len(good) > 10
+    assert len(answers) - len(good) > 10
     daemon.wait_empty(60)
     assert sorted(token for token in tokens(sink) if not token.startswith("after")) == good
 
