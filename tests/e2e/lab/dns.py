@@ -6,6 +6,7 @@ import signal
 import socketserver
 import struct
 import threading
+import time
 
 import dns.exception
 import dns.flags
@@ -101,6 +102,15 @@ zone:
             return self._answers_serial()
 
         wait.until(served, "nsd serves the new zone", 20, step=0.3)
+        # For a moment the server of before the reload may still take questions.
+        wait.until(self._answers_steadily, "nsd serves nothing but the new zone", 20)
+
+    def _answers_steadily(self):
+        for _ in range(20):
+            if not self._answers_serial():
+                return False
+            time.sleep(0.01)
+        return True
 
     def pause(self):
         """Silence: questions arrive and nobody answers."""
