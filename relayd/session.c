@@ -485,9 +485,10 @@ static void session_free(struct session *s)
         s->commit->session = NULL;
     smtp_server_free(s->engine);
     queue_draft_free(s->draft);
-    stream_finish(s->stream);
+    /* Whoever sees the connection end finds its place free. */
     if (s->counted)
         clients_leave(a->clients, &s->client_addr);
+    stream_finish(s->stream);
     list_remove(&s->link);
     a->session_count--;
     buf_release(&s->recipient_text);

@@ -1,4 +1,4 @@
-/* The resolver against a real name server, Knot, on a loopback port. */
+/* The resolver against a real name server, nsd, on a loopback port. */
 #include "tests/unit/check.h"
 
 #include "base/mem.h"
@@ -10,8 +10,6 @@
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-#define KNOTD "/usr/sbin/knotd"
 
 static const char zone[] = "$ORIGIN dest.test.\n"
                            "$TTL 600\n"
@@ -71,20 +69,34 @@ static void guard_fire(struct timer *t)
     fail_msg("no answer within 20 s");
 }
 
-static void start_knot(struct fixture *f)
+/* nsd where ./check unpacks it, else where its package installs it. */
+static bool find_nsd(char path[256])
 {
-    char conf[1024];
+    const char *peers = getenv("RELAYD_PEERS");
 
-    strcpy(f->dir, "/tmp/relayd-knot-XXXXXX");
+    snprintf(path, 256, "%s/usr/sbin/nsd", peers != NULL ? peers : "");
+    if (access(path, X_OK) == 0)
+        return true;
+    strcpy(path, "/usr/sbin/nsd");
+    return access(path, X_OK) == 0;
+}
+
+static void start_nsd(struct fixture *f)
+{
+    const char *libraries = getenv("RELAYD_PEERS_LIBRARIES");
+    char conf[1024], program[256];
+
+    assert_true(find_nsd(program));
+    strcpy(f->dir, "/tmp/relayd-nsd-XXXXXX");
     assert_non_null(mkdtemp(f->dir));
     free_port(&f->addr);
     snprintf(conf, sizeof conf,
-             "server:\n  listen: 127.0.0.1@%u\n  rundir: %s\n  udp-workers: 1\n  tcp-workers: 1\n"
-             "  background-workers: 1\n"
-             "database:\n  storage: %s\n"
-             "zone:\n  - domain: dest.test\n    file: %s/zone\n    zonefile-load: whole\n"
-             "    zonefile-sync: -1\n    journal-content: none\n",
-             f->addr.port, f->dir, f->dir, f->dir);
+             "server:\n  ip-address: 127.0.0.1@%u\n  username: \"\"\n  zonesdir: \"%s\"\n"
+             "  database: \"\"\n  pidfile: \"\"\n  logfile: \"%s/log\"\n  xfrdfile: \"%s/xfrd\"\n"
+             "  zonelistfile: \"%s/zones\"\n  xfrdir: \"%s\"\n  server-count: 1\n  rrl-ratelimit: 0\n"
+             "remote-control:\n  control-enable: no\n"
+             "zone:\n  name: \"dest.test.\"\n  zonefile: \"zone\"\n",
+             f->addr.port, f->dir, f->dir, f->dir, f->dir, f->dir);
     write_file(f->dir, "conf", conf);
     write_file(f->dir, "zone", zone);
     f->pid = fork();
@@ -94,13 +106,15 @@ static void start_knot(struct fixture *f)
         snprintf(path, sizeof path, "%s/conf", f->dir);
         if (freopen("/dev/null", "w", stdout) == NULL || freopen("/dev/null", "w", stderr) == NULL)
             _exit(1);
-        execl(KNOTD, "knotd", "-c", path, (char *)NULL);
+        if (libraries != NULL)
+            setenv("LD_LIBRARY_PATH", libraries, 1);
+        execl(program, "nsd", "-d", "-c", path, (char *)NULL);
         _exit(127);
     }
     assert_true(f->pid > 0);
 }
 
-static void wait_for_knot(struct fixture *f)
+static void wait_for_nsd(struct fixture *f)
 {
     struct sockaddr_storage sa;
     socklen_t len = net_addr_to_sockaddr(&f->addr, &sa);
@@ -114,7 +128,7 @@ static void wait_for_knot(struct fixture *f)
             return;
         usleep(20000);
     }
-    fail_msg("knotd did not come up");
+    fail_msg("nsd did not come up");
 }
 
 static int setup(void **state)
@@ -122,10 +136,8 @@ static int setup(void **state)
     struct fixture *f = mem_new(struct fixture);
 
     *state = f;
-    if (access(KNOTD, X_OK) != 0)
-        return 0;
-    start_knot(f);
-    wait_for_knot(f);
+    start_nsd(f);
+    wait_for_nsd(f);
     assert_ok(uvloop_new(0, &clock_system, &f->loop));
     assert_ok(ares_resolver_new(f->loop, NULL, &f->addr, 1, &f->resolver));
     f->guard.fire = guard_fire;
@@ -183,10 +195,6 @@ static void test_real_answers(void **state)
     };
     struct fixture *f = *state;
 
-    if (f->pid == 0) {
-        print_message("knotd is not installed: nothing tested\n");
-        skip();
-    }
     for (size_t i = 0; i < countof(rows); i++) {
         const struct dns_answer *a = resolve(f, rows[i].name, rows[i].type);
 
@@ -202,8 +210,6 @@ static void test_real_times(void **state)
     struct fixture *f = *state;
     const struct dns_answer *a;
 
-    if (f->pid == 0)
-        skip();
     a = resolve(f, "mx1.dest.test", DNS_A);
     assert_in_range(a->good_until_ms, f->loop->now_ms + 299000, f->loop->now_ms + 300000);
     dns_answer_unref(a);
@@ -225,5 +231,11 @@ int main(void)
         cmocka_unit_test(test_real_times),
     };
 
+    char program[256];
+
+    if (!find_nsd(program)) {
+        puts("1..0 # SKIP nsd is not here");
+        return 0;
+    }
     return cmocka_run_group_tests(tests, setup, teardown);
 }
