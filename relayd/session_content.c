@@ -1,0 +1,150 @@
+/* relayd/session_content.c - a message's content: trace field, draft, commit,
+ * and the reply that the commit's completion gives. */
+#include "relayd/session_internal.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+#include "mail/header.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static void add_received(struct session *s)
+{
+    struct buf field = { 0 };
+    char id[QUEUE_ID_TEXT_MAX], addr[NET_ADDR_TEXT_MAX + 8];
+    char one[MAIL_ADDRESS_MAX + 1] = "";
+    struct mail_received r = {
+        .helo = smtp_server_helo(s->engine),
+        .client_name = "",
+        .client_addr = addr,
+        .by = s->config->settings->hostname,
+        .with = smtp_server_esmtp(s->engine) ? "ESMTP" : "SMTP",
+        .tls = "",
+        .id = queue_id_format(queue_draft_id(s->draft), id),
+        .for_ = one,
+        .wall_ms = queue_draft_wall_ms(s->draft),
+    };
+
+    snprintf(addr, sizeof addr, "%s%s", s->client_addr.family == AF_INET6 ? "IPv6:" : "", s->client);
+    if (s->recipient_count == 1) {
+        struct slice a = session_recipient_at(s, 0);
+
+        snprintf(one, sizeof one, "%.*s", (int)a.len, a.ptr);
+    }
+    mail_received_format(&r, &field);
+    queue_draft_append(s->draft, buf_bytes(&field));
+    buf_release(&field);
+}
+
+static void on_room(void *ctx)
+{
+    struct session *s = ctx;
+
+    s->held = false;
+    smtp_server_hold(s->engine, false);
+    session_after(s);
+}
+
+void session_message_begin(void *ctx)
+{
+    struct session *s = ctx;
+
+    if (session_store_refuses(s))
+        return;
+    s->draft = queue_draft_new(s->acceptor->queue, s->acceptor->loop);
+    s->message_begun_ms = s->acceptor->loop->now_ms;
+    queue_draft_on_room(s->draft, on_room, s);
+    add_received(s);
+    smtp_server_answer(s->engine, 354, "End data with <CR><LF>.<CR><LF>");
+}
+
+void session_message_bytes(void *ctx, struct slice bytes)
+{
+    struct session *s = ctx;
+
+    if (!queue_draft_append(s->draft, bytes) && !s->held) {
+        s->held = true;
+        smtp_server_hold(s->engine, true);
+    }
+}
+
+static void log_accepted(const struct message *m, const char *client)
+{
+    char id[QUEUE_ID_TEXT_MAX];
+
+    queue_id_format(m->id, id);
+    log_info("smtpd", "%s: client=unknown[%s]", id, client);
+    log_info("cleanup", "%s: message-id=<%.*s>", id, (int)m->message_id.len, m->message_id.ptr);
+    log_info("qmgr", "%s: from=<%.*s>, size=%llu, nrcpt=%u (queue active)", id, (int)m->reverse_path.len,
+             m->reverse_path.ptr, (unsigned long long)message_size(m), m->recipient_total);
+}
+
+static void answer_failure(struct session *s, struct err e)
+{
+    if (e.kind == ERR_NO_SPACE)
+        smtp_server_answer(s->engine, 452, "4.3.1 not enough disk space, try again later");
+    else
+        smtp_server_answer(s->engine, 451, "4.3.0 the message could not be stored, try again later");
+}
+
+static void commit_done(void *ctx, struct err e, struct message *m)
+{
+    struct commit *c = ctx;
+    struct session *s = c->session;
+    char id[QUEUE_ID_TEXT_MAX], text[160];
+
+    if (err_failed(e))
+        log_error("smtpd", "message from unknown[%s] not stored: %s", c->client, err_text(e, text, sizeof text));
+    else
+        log_accepted(m, c->client);
+    free(c);
+    if (s == NULL)
+        return; /* the client did not wait; the message is accepted all the same */
+    s->commit = NULL;
+    if (err_failed(e))
+        answer_failure(s, e);
+    else
+        smtp_server_answer(s->engine, 250, "2.0.0 queued as %s", queue_id_format(m->id, id));
+    session_after(s);
+}
+
+void session_message_end(void *ctx, const struct smtp_content *content)
+{
+    struct session *s = ctx;
+    struct slice *recipients = mem_alloc(s->recipient_count * sizeof *recipients);
+    struct commit *c = mem_new(struct commit);
+    struct queue_draft *d = s->draft;
+    struct envelope env = {
+        .reverse_path = mail_path_text(&s->sender),
+        .recipients = recipients,
+        .held = s->recipient_held,
+        .recipient_count = s->recipient_count,
+        .client_addr = slice_str(s->client),
+        .helo = slice_str(smtp_server_helo(s->engine)),
+        .protocol = smtp_server_esmtp(s->engine) ? SLICE("ESMTP") : SLICE("SMTP"),
+        .flags = content->eight_bit ? MESSAGE_EIGHT_BIT : 0,
+    };
+
+    for (uint32_t i = 0; i < s->recipient_count; i++)
+        recipients[i] = session_recipient_at(s, i);
+    c->session = s;
+    snprintf(c->client, sizeof c->client, "%s", s->client);
+    s->commit = c;
+    s->draft = NULL;
+    s->held = false;
+    queue_draft_commit(d, &env, commit_done, c);
+    free(recipients);
+    session_forget_envelope(s);
+}
+
+void session_transaction_reset(void *ctx)
+{
+    struct session *s = ctx;
+
+    queue_draft_free(s->draft);
+    s->draft = NULL;
+    s->held = false;
+    session_forget_envelope(s);
+}
