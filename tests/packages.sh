@@ -8,7 +8,15 @@ build_packages=(
     gcc libc6-dev meson ninja-build pkg-config
     libuv1-dev libisal-dev libssl-dev libc-ares-dev liblmdb-dev libidn2-dev uthash-dev
     libmicrohttpd-dev libjansson-dev libcurl4-openssl-dev libseccomp-dev libsystemd-dev
+    libgsasl-dev libcrypt-dev libopendkim-dev
     libcmocka-dev
+)
+
+# What ./check needs besides: clients, oracles and the tools of the tests.
+check_packages=(
+    python3 python3-pytest python3-pytest-xdist python3-dnspython python3-dkim mandoc
+    swaks libnet-ssleay-perl libio-socket-ssl-perl libauthen-sasl-perl libdigest-hmac-perl
+    curl msmtp openssl
 )
 
 as_root() {
