@@ -12,7 +12,7 @@
 #ifndef QUEUE_RECORD_H
 #define QUEUE_RECORD_H
 
-#include "queue/codec.h"
+#include "base/codec.h"
 #include "queue/message.h"
 
 enum queue_table { TABLE_MESSAGE, TABLE_RECIPIENT, TABLE_BODY, TABLE_EVENT, TABLE_SYSTEM, QUEUE_TABLE_COUNT };

@@ -6,7 +6,7 @@
 #ifndef QUEUE_WRITES_H
 #define QUEUE_WRITES_H
 
-#include "queue/codec.h"
+#include "base/codec.h"
 #include "store/store.h"
 
 struct write_op {

@@ -1,5 +1,5 @@
-/* queue/codec.c - numbers and strings to bytes and back. */
-#include "queue/codec.h"
+/* base/codec.c - numbers and strings to bytes and back. */
+#include "base/codec.h"
 
 #include "base/crc32c.h"
 

@@ -1,12 +1,12 @@
-/* queue/codec.h - how records are laid out in bytes.
+/* base/codec.h - how records are laid out in bytes.
  *
  * Numbers are big-endian; a byte string is its length (4 bytes) and itself.
  * A record begins with its version byte and ends with the CRC-32C of all
  * before. Reading never runs past the end: a fault sticks in the reader and
  * every later value is zero, so callers check once, at the end.
  */
-#ifndef QUEUE_CODEC_H
-#define QUEUE_CODEC_H
+#ifndef BASE_CODEC_H
+#define BASE_CODEC_H
 
 #include "base/buf.h"
 #include "base/err.h"
