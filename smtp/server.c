@@ -11,8 +11,6 @@
 #include <assert.h>
 #include <stdlib.h>
 
-static void server_pump(struct smtp_server *s);
-
 struct smtp_server *smtp_server_new(const struct smtp_server_options *opt,
                                     const struct smtp_server_handler *handler, void *ctx)
 {
@@ -32,8 +30,9 @@ void smtp_server_free(struct smtp_server *s)
         return;
     assert(!s->pumping);
     server_end_transaction(s);
+    server_auth_abandon(s);
     buf_release(&s->out);
-    buf_release(&s->in);
+    server_drop_input(s);
     free(s->command_kept);
     free(s->helo);
     free(s->shutdown_text);
@@ -47,8 +46,9 @@ void server_enter(struct smtp_server *s, enum server_phase phase)
     s->phase = (uint16_t)phase;
     if (phase == PH_CLOSING) {
         server_end_transaction(s);
+        server_auth_abandon(s);
         s->held = false;
-        buf_release(&s->in);
+        server_drop_input(s);
         s->view = SLICE_EMPTY;
     }
 }
@@ -110,7 +110,8 @@ static void skip_step(struct smtp_server *s)
     if (!ends)
         return;
     if (s->skip == SKIP_THEN_REFUSE)
-        server_line_refused(s, "5.5.2 line too long");
+        server_line_refused(s, s->phase == PH_AUTH ? "5.5.6 line of the login too long"
+                                                   : "5.5.2 line too long");
     s->skip = SKIP_NOTHING;
     forget_command(s);
 }
@@ -119,8 +120,13 @@ static void skip_begin(struct smtp_server *s, enum server_skip skip, size_t line
 {
     s->skip = (uint8_t)skip;
     s->skip_cr = false;
-    s->command = slice_head(s->view, line_len);
+    s->command = server_auth_hide(s, slice_head(s->view, line_len));
     keep_command(s);
+}
+
+static size_t line_max(const struct smtp_server *s)
+{
+    return s->phase == PH_AUTH ? SERVER_AUTH_LINE_MAX : SERVER_LINE_MAX;
 }
 
 /* Serves one line. False when the view holds none whole. */
@@ -129,7 +135,7 @@ static bool line_step(struct smtp_server *s)
     size_t lf = slice_find(s->view, '\n');
     struct slice line = slice_head(s->view, lf);
 
-    if (lf >= SERVER_LINE_MAX) {
+    if (lf >= line_max(s)) {
         skip_begin(s, SKIP_THEN_REFUSE, lf);
         return true;
     }
@@ -146,8 +152,11 @@ static bool line_step(struct smtp_server *s)
         return true;
     }
     take(s, lf + 1);
-    s->command = line;
-    server_command(s, line);
+    s->command = server_auth_hide(s, line);
+    if (s->phase == PH_AUTH)
+        server_auth_response(s, line);
+    else
+        server_command(s, line);
     if (s->question != ASK_NOTHING || s->phase == PH_CHUNK)
         keep_command(s);
     else
@@ -158,7 +167,7 @@ static bool line_step(struct smtp_server *s)
 /* True when bytes may be looked at: greeted, not waiting, not closing. */
 static bool may_step(const struct smtp_server *s)
 {
-    return s->question == ASK_NOTHING && !s->held && (s->phase & (PH_COMMAND | PH_CONTENT)) != 0;
+    return s->question == ASK_NOTHING && !s->held && (s->phase & (PH_COMMAND | PH_AUTH | PH_CONTENT)) != 0;
 }
 
 static bool pump_step(struct smtp_server *s)
@@ -199,8 +208,7 @@ static void run_steps(struct smtp_server *s)
     s->pumping = false;
 }
 
-/* Goes on with what waits in s->in. */
-static void server_pump(struct smtp_server *s)
+void server_pump(struct smtp_server *s)
 {
     if (s->pumping)
         return;
@@ -210,7 +218,7 @@ static void server_pump(struct smtp_server *s)
         return;
     buf_take(&s->in, buf_len(&s->in) - s->view.len);
     if (buf_len(&s->in) == 0)
-        buf_release(&s->in);
+        server_drop_input(s);
     s->view = SLICE_EMPTY;
 }
 
@@ -220,7 +228,7 @@ void smtp_server_feed(struct smtp_server *s, struct slice in)
     if (s->phase == PH_CLOSING || s->eof || in.len == 0)
         return;
     if (buf_len(&s->in) > 0) {
-        buf_add(&s->in, in);
+        server_wait_input(s, in);
         server_pump(s);
         return;
     }
@@ -228,7 +236,7 @@ void smtp_server_feed(struct smtp_server *s, struct slice in)
     s->view = in;
     run_steps(s);
     if (s->phase != PH_CLOSING)
-        buf_add(&s->in, s->view);
+        server_wait_input(s, s->view);
     s->view = SLICE_EMPTY;
 }
 
@@ -254,7 +262,9 @@ void smtp_server_sent(struct smtp_server *s, size_t len)
 
 bool smtp_server_wants_input(const struct smtp_server *s)
 {
-    return s->phase != PH_CLOSING && !s->eof && !s->held && buf_len(&s->in) < SERVER_WAITING_MAX;
+    size_t most = s->phase == PH_AUTH ? SERVER_AUTH_LINE_MAX : SERVER_WAITING_MAX;
+
+    return s->phase != PH_CLOSING && !s->eof && !s->held && buf_len(&s->in) < most;
 }
 
 bool smtp_server_closing(const struct smtp_server *s)
@@ -325,6 +335,7 @@ void smtp_server_answer(struct smtp_server *s, unsigned code, const char *fmt, .
     va_end(ap);
 
     s->question = ASK_NOTHING;
+    s->auth_open = false;
     if (code == 421)
         server_reply_close(s, code, buf_cstr(&text));
     else if (question == ASK_SENDER)
@@ -333,6 +344,8 @@ void smtp_server_answer(struct smtp_server *s, unsigned code, const char *fmt, .
         recipient_answered(s, code, buf_cstr(&text));
     else if (question == ASK_BEGIN)
         server_content_begun(s, code, buf_cstr(&text));
+    else if (question == ASK_AUTH)
+        server_auth_answered(s, code, buf_cstr(&text));
     else
         end_answered(s, code, buf_cstr(&text));
     buf_release(&text);

@@ -33,6 +33,13 @@ struct smtp_server_options { /* shared by many sessions, outlives them */
     bool repair_line_ends;       /* bare LF ends a line, in commands too */
 };
 
+/* AUTH (RFC 4954) as it stands for one session now; see smtp_server_set_auth. */
+struct smtp_server_auth {
+    const char *mechanisms; /* offered: "SCRAM-SHA-256 PLAIN LOGIN"; "" is none */
+    const char *under_tls;  /* would be once the session is encrypted: 538 tells so; "" is none */
+    bool required;          /* no MAIL without a login: 530 */
+};
+
 enum smtp_body { SMTP_BODY_UNSPECIFIED, SMTP_BODY_7BIT, SMTP_BODY_8BITMIME };
 
 struct smtp_sender { /* MAIL FROM */
@@ -71,8 +78,19 @@ struct smtp_server_handler {
      * after a refused sender, message_begin or message_end. Not answered. */
     void (*transaction_reset)(void *ctx);
     /* Each refusal as it goes out, for the log; may be NULL. `command` is the
-     * line as received, cut to a bound. */
+     * line as received, cut to a bound; of AUTH and what could belong to it,
+     * the word alone. */
     void (*refused)(void *ctx, unsigned code, struct slice reply, struct slice command);
+
+    /* A login, where smtp_server_set_auth offers one. The bytes are decoded
+     * and wiped after the call. Each is answered by smtp_server_challenge(),
+     * or ends the exchange by smtp_server_answer(): 235, or 535, 454, 421. */
+    void (*auth_begin)(void *ctx, const char *mechanism, struct slice initial, bool has_initial);
+    void (*auth_continue)(void *ctx, struct slice response);
+    /* An exchange ends without an answer: the client gave it up, sent what is
+     * not base64, or the session is over; also while a question is out, when
+     * the session is freed. Not answered. */
+    void (*auth_cancelled)(void *ctx);
 };
 
 /* opt and handler outlive the session; hostname in opt names us. */
@@ -99,6 +117,8 @@ uint64_t smtp_server_timeout_ms(const struct smtp_server *s); /* for the next in
  * smtp_server_answer(s, 250, "2.0.0 queued as %s", id). Lines are split at
  * '\n'. A 421 ends the session. */
 void smtp_server_answer(struct smtp_server *s, unsigned code, const char *fmt, ...) PRINTF_LIKE(3, 4);
+/* "334" with these bytes in base64: the client goes on with the exchange. */
+void smtp_server_challenge(struct smtp_server *s, struct slice challenge);
 bool smtp_server_parked(const struct smtp_server *s);
 
 /* Content flow: while held, fed bytes wait and wants_input() is false. A hold
@@ -108,6 +128,11 @@ void smtp_server_hold(struct smtp_server *s, bool on);
 /* The owner ends the session: 421 4.x.x text after the reply under way (at
  * once when none is), e.g. for time-outs ("4.4.2 idle too long") and stopping. */
 void smtp_server_shutdown(struct smtp_server *s, const char *text);
+
+/* What AUTH is from now on; NULL, as at first: not there. Lent until the next
+ * call or the end of the session. */
+void smtp_server_set_auth(struct smtp_server *s, const struct smtp_server_auth *auth);
+bool smtp_server_authenticated(const struct smtp_server *s);
 
 /* For Received, logs and policy. */
 const char *smtp_server_helo(const struct smtp_server *s); /* "" before EHLO */

@@ -34,9 +34,15 @@ static const char *take_body(struct smtp_server *s, struct slice value, struct s
     return NULL;
 }
 
+static const char *take_auth(struct smtp_server *s, struct slice value, struct smtp_sender *from)
+{
+    return s->auth != NULL ? server_auth_param(value) : "555 5.5.4 parameter not supported";
+}
+
 static const struct param mail_params[] = {
     { "SIZE", take_size },
     { "BODY", take_body },
+    { "AUTH", take_auth },
 };
 
 static bool keyword_valid(struct slice keyword)
@@ -132,6 +138,8 @@ void server_mail(struct smtp_server *s, struct slice args)
     struct smtp_sender from = { 0 };
     const char *why;
 
+    if (server_auth_refuses_mail(s))
+        return;
     if (!take_path(s, "FROM", MAIL_PATH_NULL_OK, &args, &from.path))
         return;
     /* Without EHLO no parameter was offered. */

@@ -2,7 +2,8 @@
  *
  * server.c pumps bytes through the phases, server_verbs.c holds the table of
  * commands, server_envelope.c reads MAIL and RCPT, server_content.c takes
- * DATA and BDAT, server_reply.c writes what goes out.
+ * DATA and BDAT, server_auth.c carries a login's bytes, server_reply.c writes
+ * what goes out.
  */
 #ifndef SMTP_SERVER_PRIVATE_H
 #define SMTP_SERVER_PRIVATE_H
@@ -16,6 +17,8 @@
 #define SERVER_LINE_MAX 2048u
 /* Input that waits while a question is out; with more the owner stops reading. */
 #define SERVER_WAITING_MAX (4u * KIB)
+/* A response of the AUTH exchange, with its CR LF (RFC 4954 section 4). */
+#define SERVER_AUTH_LINE_MAX 12288u
 #define SERVER_HELO_MAX 255u
 #define SERVER_COMMAND_KEPT 256u /* of a command line, for the log */
 
@@ -29,11 +32,12 @@ enum server_phase {
     PH_DATA = 64,    /* content until CR LF . CR LF */
     PH_CHUNK = 128,  /* content of counted length */
     PH_CLOSING = 256,
+    PH_AUTH = 512,   /* the next line is a response to our challenge */
 };
 #define PH_COMMAND (PH_GREETED | PH_READY | PH_MAIL | PH_RCPT | PH_BDAT)
 #define PH_CONTENT (PH_DATA | PH_CHUNK)
 
-enum server_question { ASK_NOTHING, ASK_SENDER, ASK_RECIPIENT, ASK_BEGIN, ASK_END };
+enum server_question { ASK_NOTHING, ASK_SENDER, ASK_RECIPIENT, ASK_BEGIN, ASK_END, ASK_AUTH };
 
 enum server_skip {
     SKIP_NOTHING,
@@ -56,6 +60,7 @@ struct smtp_server {
     const struct smtp_server_options *opt;
     const struct smtp_server_handler *handler;
     void *ctx;
+    const struct smtp_server_auth *auth; /* NULL: no AUTH here */
 
     struct buf out;
     struct buf in;              /* an unfinished line, or what waits while parked */
@@ -83,11 +88,15 @@ struct smtp_server {
     bool spoken;                /* a first command has come */
     bool transaction;           /* the handler was told of a sender and not of an end */
     bool asked_by_bdat;
+    bool authenticated;
+    bool auth_seen;             /* lines that are no command may be a login's */
+    bool auth_open;             /* the handler was told of an exchange and not of its end */
     unsigned recipients;
     unsigned errors, idle_commands, transactions;
 };
 
 /* server.c */
+void server_pump(struct smtp_server *s); /* goes on with what waits in s->in */
 void server_enter(struct smtp_server *s, enum server_phase phase);
 /* Call right before the handler's function; the answer may come from inside. */
 void server_ask(struct smtp_server *s, enum server_question question);
@@ -102,10 +111,24 @@ void server_reply_ehlo(struct smtp_server *s);
 void server_command(struct smtp_server *s, struct slice line);
 void server_line_refused(struct smtp_server *s, const char *text); /* 500, or 421 after too many */
 void server_verb_names(struct buf *out);
+bool server_verb_known(struct slice name);
 
 /* server_envelope.c */
 void server_mail(struct smtp_server *s, struct slice args);
 void server_rcpt(struct smtp_server *s, struct slice args);
+
+/* server_auth.c */
+void server_auth(struct smtp_server *s, struct slice args);
+void server_auth_response(struct smtp_server *s, struct slice line);
+void server_auth_answered(struct smtp_server *s, unsigned code, const char *text); /* to ASK_AUTH */
+void server_auth_abandon(struct smtp_server *s); /* tells the handler, if an exchange is open */
+bool server_auth_refuses_mail(struct smtp_server *s); /* 530; the client was told so */
+const char *server_auth_param(struct slice value);    /* MAIL's AUTH=; NULL, or why not */
+/* A line as refused() may see it. */
+struct slice server_auth_hide(struct smtp_server *s, struct slice line);
+/* Input that waits: where it may hold a password, without copies left behind. */
+void server_wait_input(struct smtp_server *s, struct slice bytes);
+void server_drop_input(struct smtp_server *s);
 
 /* server_content.c */
 void server_data(struct smtp_server *s, struct slice args);

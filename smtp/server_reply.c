@@ -108,12 +108,22 @@ static bool offer_limits(struct smtp_server *s)
     return true;
 }
 
+static bool offer_auth(struct smtp_server *s)
+{
+    if (s->auth == NULL || s->auth->mechanisms[0] == '\0' || s->authenticated)
+        return false;
+    buf_add(&s->out, SLICE("AUTH "));
+    buf_add_str(&s->out, s->auth->mechanisms);
+    return true;
+}
+
 static const struct offer {
     const char *keyword;
     bool (*write)(struct smtp_server *s); /* false, and nothing written: not offered */
 } offers[] = {
     { "PIPELINING", NULL },          { NULL, offer_size }, { "8BITMIME", NULL },
     { "ENHANCEDSTATUSCODES", NULL }, { "CHUNKING", NULL }, { NULL, offer_limits },
+    { NULL, offer_auth },
 };
 
 void server_reply_ehlo(struct smtp_server *s)

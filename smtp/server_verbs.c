@@ -1,5 +1,5 @@
 /* smtp/server_verbs.c - the commands of SMTP: who may come when, and the short
- * ones themselves. MAIL and RCPT, and DATA and BDAT, have files of their own.
+ * ones themselves. MAIL and RCPT, DATA and BDAT, and AUTH have files of their own.
  */
 #include "smtp/server_private.h"
 
@@ -33,6 +33,7 @@ static const struct verb verbs[] = {
     { "BDAT", PH_COMMAND, ARGS_NEEDED, server_bdat, NULL },
     { "EHLO", PH_COMMAND, ARGS_NEEDED, do_ehlo, NULL },
     { "HELO", PH_COMMAND, ARGS_NEEDED, do_helo, NULL },
+    { "AUTH", PH_READY, ARGS_NEEDED, server_auth, NULL },
     { "RSET", PH_COMMAND, ARGS_NONE, do_rset, NULL },
     { "NOOP", PH_COMMAND, ARGS_OPTIONAL, do_noop, NULL },
     { "VRFY", PH_COMMAND, ARGS_NEEDED, do_vrfy, NULL },
@@ -61,6 +62,11 @@ static const struct verb *verb_find(struct slice name)
             return &verbs[i];
     }
     return NULL;
+}
+
+bool server_verb_known(struct slice name)
+{
+    return verb_find(name) != NULL;
 }
 
 void server_verb_names(struct buf *out)
@@ -103,6 +109,7 @@ static bool patience_ends(struct smtp_server *s)
 void server_line_refused(struct smtp_server *s, const char *text)
 {
     s->spoken = true;
+    server_auth_abandon(s);
     if (patience_ends(s))
         return;
     if (slice_starts_nocase(s->command, SLICE("BDAT")))

@@ -26,7 +26,7 @@ struct play {
     struct smtp_server *server;
     struct rng answers; /* the same in both plays */
     struct rng chance;
-    bool late, asked, in_transaction;
+    bool late, asked, in_transaction, in_login, login_asked;
     struct buf content;
     struct buf stored;
     struct buf out;
@@ -38,6 +38,18 @@ static void answer(struct play *p)
     uint64_t n = rng_below(&p->answers, 41);
 
     p->asked = false;
+    if (p->login_asked) {
+        static const unsigned login_codes[] = { 334, 334, 334, 235, 535, 454, 334, 235, 535, 421 };
+
+        p->login_asked = false;
+        if (login_codes[n / 4 % 10] == 334) {
+            smtp_server_challenge(p->server, slice_head(SLICE("\x80\0question"), n % 8));
+            return;
+        }
+        p->in_login = false;
+        smtp_server_answer(p->server, login_codes[n / 4 % 10], "5.7.8 two\nlines");
+        return;
+    }
     smtp_server_answer(p->server, codes[n / 4 % 10],
                        n % 4 == 0 ? "5.1.1 two\nlines\r\x80" : "2.0.0 ok");
 }
@@ -114,8 +126,46 @@ static void on_refused(void *ctx, unsigned code, struct slice reply, struct slic
     CHECK(code >= 400 && reply.len >= 3 && command.len <= 2048);
 }
 
+static void on_auth_continue(void *ctx, struct slice response)
+{
+    struct play *p = ctx;
+
+    CHECK(p->in_login && response.len <= 9216);
+    buf_printf(&p->stored, "{%zu}", response.len);
+    buf_add(&p->stored, response);
+    p->login_asked = true;
+    ask(p);
+}
+
+static void on_auth_begin(void *ctx, const char *mechanism, struct slice initial, bool has_initial)
+{
+    struct play *p = ctx;
+
+    CHECK(!p->in_transaction && !p->in_login && (has_initial || initial.len == 0));
+    CHECK(strcmp(mechanism, "PLAIN") == 0 || strcmp(mechanism, "LOGIN") == 0);
+    p->in_login = true;
+    on_auth_continue(ctx, initial);
+}
+
+static void on_auth_cancelled(void *ctx)
+{
+    struct play *p = ctx;
+
+    CHECK(p->in_login);
+    p->in_login = p->asked = p->login_asked = false;
+}
+
 static const struct smtp_server_handler handler = {
-    on_sender, on_recipient, on_begin, on_bytes, on_end, on_reset, on_refused,
+    .sender = on_sender,
+    .recipient = on_recipient,
+    .message_begin = on_begin,
+    .message_bytes = on_bytes,
+    .message_end = on_end,
+    .transaction_reset = on_reset,
+    .refused = on_refused,
+    .auth_begin = on_auth_begin,
+    .auth_continue = on_auth_continue,
+    .auth_cancelled = on_auth_cancelled,
 };
 
 static void drain(struct play *p)
@@ -140,10 +190,15 @@ static void settle(struct play *p)
 static void play(struct play *p, const struct smtp_server_options *opt, uint64_t seed, bool late,
                  struct slice in)
 {
+    static const struct smtp_server_auth offered = { "PLAIN LOGIN", "", false };
+    static const struct smtp_server_auth demanded = { "PLAIN", "LOGIN", true };
+
     *p = (struct play){ .late = late };
     rng_seed(&p->answers, seed);
     rng_seed(&p->chance, ~seed);
     p->server = smtp_server_new(opt, &handler, p);
+    if ((seed & 64) != 0)
+        smtp_server_set_auth(p->server, (seed & 128) != 0 ? &demanded : &offered);
     smtp_server_greet(p->server);
     while (in.len > 0) {
         size_t n =
@@ -164,7 +219,7 @@ static void play(struct play *p, const struct smtp_server_options *opt, uint64_t
     settle(p);
     CHECK(smtp_server_closing(p->server));
     smtp_server_free(p->server);
-    CHECK(!p->in_transaction);
+    CHECK(!p->in_transaction && !p->in_login);
 }
 
 /* Takes a reply off the front; its code, 0 when there is none. */
@@ -213,11 +268,11 @@ static size_t find_end(struct slice s)
 
 /* The number of bytes of the command at the front of *in, 0 when it is not
  * whole. With bare LF it is answered before its end has come. */
-static size_t command_len(struct slice in, bool *answered)
+static size_t command_len(struct slice in, size_t most, bool *answered)
 {
     size_t lf = slice_find(in, '\n');
 
-    if (lf < 2048 && lf < in.len && (lf == 0 || in.ptr[lf - 1] != '\r')) {
+    if (lf < most && lf < in.len && (lf == 0 || in.ptr[lf - 1] != '\r')) {
         size_t rest = find_crlf(slice_from(in, lf + 1));
 
         *answered = true;
@@ -234,8 +289,8 @@ static void check_replies(struct slice in, struct slice out)
     CHECK(code == 220);
     while (in.len > 0) {
         struct slice command = in;
-        bool bdat = slice_starts_nocase(in, SLICE("BDAT ")), answered = false;
-        size_t len = code == 354 ? find_end(in) : command_len(in, &answered);
+        bool bdat = code != 334 && slice_starts_nocase(in, SLICE("BDAT ")), answered = false;
+        size_t len = code == 354 ? find_end(in) : command_len(in, code == 334 ? 12288 : 2048, &answered);
 
         if (code == 354 && len == 0)
             break;

@@ -10,7 +10,8 @@
  *   stage NAME          how far it came
  *   S:                  a line of the server; '*' is anything, "..." any lines
  *   A: QUESTION CODE TEXT   how the handler answers the next such question
- *                       (sender, recipient, begin, end); it else accepts
+ *                       (sender, recipient, begin, end, auth); it else accepts;
+ *                       auth 334 TEXT is a challenge
  *   H: WORDS            what the handler sees, in order, if a file has any
  *   X: greet, eof, shutdown TEXT, hold, release, reject CODE TEXT    what the owner does
  */
@@ -40,6 +41,8 @@ static const struct smtp_server_options options_default = {
 struct play {
     const struct transcript *t;
     struct smtp_server_options opt;
+    struct smtp_server_auth auth;
+    bool has_auth;
     struct smtp_server *server;
     enum mode mode;
     bool late;
@@ -80,10 +83,15 @@ static void answer(struct play *p, const char *question)
             sscanf(buf_cstr(&it->text), pattern, &code, text) != 2)
             continue;
         p->answer_used[i] = true;
-        smtp_server_answer(p->server, code, "%s", text);
+        if (code == 334)
+            smtp_server_challenge(p->server, slice_str(text));
+        else
+            smtp_server_answer(p->server, code, "%s", text);
         return;
     }
-    if (strcmp(question, "begin") == 0)
+    if (strcmp(question, "auth") == 0)
+        smtp_server_answer(p->server, 235, "2.7.0 auth ok");
+    else if (strcmp(question, "begin") == 0)
         smtp_server_answer(p->server, 354, "go");
     else
         smtp_server_answer(p->server, 250, "2.0.0 %s ok", question);
@@ -170,8 +178,51 @@ static void on_refused(void *ctx, unsigned code, struct slice reply, struct slic
     buf_add_byte(&p->events, '\n');
 }
 
+static void on_auth_begin(void *ctx, const char *mechanism, struct slice initial, bool has_initial)
+{
+    struct play *p = ctx;
+
+    buf_printf(&p->events, "auth %s", mechanism);
+    if (has_initial) {
+        buf_add_byte(&p->events, ' ');
+        add_escaped(&p->events, initial);
+    }
+    buf_add_byte(&p->events, '\n');
+    ask(p, "auth");
+}
+
+static void on_auth_continue(void *ctx, struct slice response)
+{
+    struct play *p = ctx;
+
+    buf_add_str(&p->events, "response ");
+    if (response.len <= 400)
+        add_escaped(&p->events, response);
+    else
+        buf_printf(&p->events, "%zu bytes", response.len);
+    buf_add_byte(&p->events, '\n');
+    ask(p, "auth");
+}
+
+static void on_auth_cancelled(void *ctx)
+{
+    struct play *p = ctx;
+
+    buf_add_str(&p->events, "cancelled\n");
+    p->question = NULL;
+}
+
 static const struct smtp_server_handler handler = {
-    on_sender, on_recipient, on_begin, on_bytes, on_end, on_reset, on_refused,
+    .sender = on_sender,
+    .recipient = on_recipient,
+    .message_begin = on_begin,
+    .message_bytes = on_bytes,
+    .message_end = on_end,
+    .transaction_reset = on_reset,
+    .refused = on_refused,
+    .auth_begin = on_auth_begin,
+    .auth_continue = on_auth_continue,
+    .auth_cancelled = on_auth_cancelled,
 };
 
 static void settle(struct play *p)
@@ -303,6 +354,12 @@ static void set_option(struct play *p, const struct item *it)
         o->messages_max = (unsigned)n;
     else if (strcmp(name, "received_max") == 0)
         o->received_max = (unsigned)n;
+    else if (strcmp(name, "auth") == 0)
+        p->has_auth = true, p->auth.mechanisms = n != 0 ? "SCRAM-SHA-256 PLAIN LOGIN" : "";
+    else if (strcmp(name, "auth_under_tls") == 0)
+        p->has_auth = true, p->auth.under_tls = n != 0 ? "PLAIN LOGIN" : "";
+    else if (strcmp(name, "auth_required") == 0)
+        p->has_auth = true, p->auth.required = n != 0;
     else if (strcmp(name, "repair_line_ends") == 0)
         o->repair_line_ends = n != 0;
     else
@@ -355,12 +412,16 @@ static void play_items(struct play *p, char kinds)
 
 static void play(const struct transcript *t, enum mode mode, bool late)
 {
-    struct play p = { .t = t, .opt = options_default, .mode = mode, .late = late };
+    struct play p = {
+        .t = t, .opt = options_default, .auth = { "", "", false }, .mode = mode, .late = late,
+    };
     const struct item *stage = transcript_directive(t, "stage");
 
     p.answer_used = mem_zero(t->count, sizeof *p.answer_used);
     play_items(&p, 'w');
     p.server = smtp_server_new(&p.opt, &handler, &p);
+    if (p.has_auth)
+        smtp_server_set_auth(p.server, &p.auth);
     if (transcript_directive(t, "nogreeting") == NULL)
         smtp_server_greet(p.server);
     settle(&p);

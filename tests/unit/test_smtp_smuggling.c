@@ -95,7 +95,12 @@ static void on_reset(void *ctx)
 }
 
 static const struct smtp_server_handler handler = {
-    on_sender, on_recipient, on_begin, on_bytes, on_end, on_reset, NULL,
+    .sender = on_sender,
+    .recipient = on_recipient,
+    .message_begin = on_begin,
+    .message_bytes = on_bytes,
+    .message_end = on_end,
+    .transaction_reset = on_reset,
 };
 
 static const struct smtp_server_options options = { .hostname = "mx.test" };
