@@ -25,6 +25,9 @@ static const struct step {
     [WAIT_GREETING] = { SMTP_STAGE_GREETING, greeting_replied, TIMEOUT(greeting) },
     [WAIT_EHLO] = { SMTP_STAGE_EHLO, ehlo_replied, TIMEOUT(command) },
     [WAIT_HELO] = { SMTP_STAGE_EHLO, helo_replied, TIMEOUT(command) },
+    [WAIT_STARTTLS] = { SMTP_STAGE_TLS, client_starttls_replied, TIMEOUT(command) },
+    [WAIT_TLS] = { SMTP_STAGE_TLS, unasked_replied, TIMEOUT(command) },
+    [WAIT_AUTH] = { SMTP_STAGE_AUTH, client_auth_replied, TIMEOUT(command) },
     [WAIT_RSET] = { SMTP_STAGE_MAIL, client_rset_replied, TIMEOUT(command) },
     [WAIT_MAIL] = { SMTP_STAGE_MAIL, client_mail_replied, TIMEOUT(command) },
     [WAIT_RCPT] = { SMTP_STAGE_RCPT, client_rcpt_replied, TIMEOUT(command) },
@@ -41,6 +44,7 @@ const char *smtp_stage_text(enum smtp_stage st)
     static const char *const texts[] = {
         [SMTP_STAGE_CONNECT] = "connect", [SMTP_STAGE_GREETING] = "greeting",
         [SMTP_STAGE_EHLO] = "EHLO",       [SMTP_STAGE_MAIL] = "MAIL FROM",
+        [SMTP_STAGE_TLS] = "STARTTLS",    [SMTP_STAGE_AUTH] = "AUTH",
         [SMTP_STAGE_RCPT] = "RCPT TO",    [SMTP_STAGE_DATA] = "DATA",
         [SMTP_STAGE_CONTENT] = "content", [SMTP_STAGE_END] = "end of DATA",
         [SMTP_STAGE_IDLE] = "idle",
@@ -66,6 +70,7 @@ void smtp_client_free(struct smtp_client *c)
     if (c == NULL)
         return;
     assert(!c->feeding && !c->turning);
+    client_auth_release(c);
     buf_release(&c->out);
     mail_reply_reader_release(&c->reader);
     free(c->greeting);
@@ -99,6 +104,10 @@ void client_turn(struct smtp_client *c)
     if (c->turning || c->feeding)
         return;
     c->turning = true;
+    if (c->tls_due && c->wait == WAIT_TLS) {
+        c->tls_due = false;
+        c->handler->start_tls(c->ctx);
+    }
     while (c->ready_due && !c->unasked && c->wait == WAIT_NOTHING) {
         c->ready_due = false;
         if (c->quit_wanted ||
@@ -159,6 +168,18 @@ static void quit_done(struct smtp_client *c)
     c->handler->quit_done(c->ctx);
 }
 
+void client_say_ehlo(struct smtp_client *c)
+{
+    buf_printf(&c->out, "EHLO %s\r\n", c->opt->helo);
+    c->wait = WAIT_EHLO;
+}
+
+void client_after_tls(struct smtp_client *c)
+{
+    if (!client_auth_begin(c))
+        client_idle(c);
+}
+
 static void greeting_replied(struct smtp_client *c, const struct mail_reply *reply)
 {
     struct slice name = buf_bytes(&reply->text);
@@ -167,8 +188,7 @@ static void greeting_replied(struct smtp_client *c, const struct mail_reply *rep
         name = slice_head(name, slice_find(name, '\n'));
         name = slice_head(name, slice_find(name, ' '));
         c->greeting = mem_dup(name.ptr, name.len);
-        buf_printf(&c->out, "EHLO %s\r\n", c->opt->helo);
-        c->wait = WAIT_EHLO;
+        client_say_ehlo(c);
     } else if (reply->code / 100 == 3) {
         client_fail_protocol(c, "greeted with a reply that is no greeting");
     } else {
@@ -184,7 +204,8 @@ static void ehlo_replied(struct smtp_client *c, const struct mail_reply *reply)
 
     if (reply->code / 100 == 2) {
         client_offer_read(&c->offer, buf_bytes(&reply->text));
-        client_idle(c);
+        if (!client_tls_begin(c))
+            client_after_tls(c);
         return;
     }
     if (reply->code >= 500) { /* RFC 5321 section 3.2: it may know HELO */
@@ -200,8 +221,9 @@ static void helo_replied(struct smtp_client *c, const struct mail_reply *reply)
 {
     struct smtp_outcome o;
 
-    if (reply->code / 100 == 2) {
-        client_idle(c);
+    if (reply->code / 100 == 2) { /* HELO offers nothing */
+        if (!client_tls_begin(c))
+            client_after_tls(c);
         return;
     }
     o = client_outcome_of(c, reply);
@@ -256,6 +278,10 @@ static void feed_replies(struct smtp_client *c, struct slice in)
         bool last = is_last_awaited(c);
         size_t used = 0;
 
+        if (c->wait == WAIT_TLS) { /* an injection, or a server that can't do TLS: RFC 3207 has no such bytes */
+            client_fail_protocol(c, "server sent bytes in the clear behind its answer to STARTTLS");
+            return;
+        }
         if (c->wait == WAIT_NOTHING)
             c->unasked = true;
         result = mail_reply_feed(&c->reader, in, &used);

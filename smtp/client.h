@@ -8,11 +8,18 @@
 #ifndef SMTP_CLIENT_H
 #define SMTP_CLIENT_H
 
+#include "auth/sasl_client.h"
 #include "base/buf.h"
 #include "mail/path.h"
 #include "mail/reply.h"
 
 struct smtp_client;
+
+enum smtp_client_tls {
+    SMTP_CLIENT_TLS_NONE,
+    SMTP_CLIENT_TLS_OPTIONAL, /* where it is offered */
+    SMTP_CLIENT_TLS_REQUIRED, /* or nothing is sent; whether the certificate will do the owner decides */
+};
 
 struct smtp_client_options {
     const char *helo;             /* our name */
@@ -22,6 +29,10 @@ struct smtp_client_options {
     uint64_t data_timeout_ms;     /* DATA 2 min; pieces of content 3 min */
     uint64_t final_timeout_ms;    /* the reply to the final dot: 10 min */
     uint64_t quit_timeout_ms;     /* 5 s: nobody's mail depends on it */
+    /* Below: of one next hop. */
+    enum smtp_client_tls tls;
+    struct sasl_login *login;     /* NULL = none; lent */
+    bool login_in_clear;          /* may be sent without TLS: the next hop is on this machine */
 };
 
 /* What the next hop offered in EHLO. */
@@ -30,12 +41,17 @@ struct smtp_client_offer {
     uint64_t size_max;       /* 0: not told or no limit */
     unsigned recipients_max; /* LIMITS RCPTMAX, 0: not told */
     unsigned messages_max;   /* LIMITS MAILMAX, 0: not told */
+    bool auth;
+    unsigned auth_mechanisms; /* of ours, SASL_BIT()s */
+    char auth_text[128];      /* all it names, printable, cut */
 };
 
 enum smtp_stage { /* where in the dialogue something happened */
     SMTP_STAGE_CONNECT,
     SMTP_STAGE_GREETING,
     SMTP_STAGE_EHLO,
+    SMTP_STAGE_TLS,
+    SMTP_STAGE_AUTH,
     SMTP_STAGE_MAIL,
     SMTP_STAGE_RCPT,
     SMTP_STAGE_DATA,
@@ -69,7 +85,7 @@ struct smtp_transaction {
 };
 
 struct smtp_client_handler {
-    /* Greeting and EHLO are done: smtp_client_send() may be called. Again
+    /* Greeting, EHLO, TLS and login are done: smtp_client_send() may be called. Again
      * after each transaction ends, when the connection can take another. Once
      * it has taken as many as its MAILMAX allows the engine says QUIT by
      * itself, and quit_done() comes instead. */
@@ -82,10 +98,14 @@ struct smtp_client_handler {
      * dot) gives every recipient that outcome. */
     void (*recipient_done)(void *ctx, unsigned n, const struct smtp_outcome *o);
     void (*transaction_done)(void *ctx);
-    /* The session can't go on: refused greeting or EHLO, protocol error, lost
+    /* The session can't go on: refused greeting, EHLO or login, TLS that is
+     * required and can't be had, protocol error, lost
      * connection, 421, a reply nobody asked for. Comes last, after the outcomes of a transaction under
      * way. The owner closes the connection. */
     void (*failed)(void *ctx, const struct smtp_outcome *o);
+    /* STARTTLS was taken: do the handshake now, on the bytes from here on, and
+     * say smtp_client_secured() or smtp_client_lost(). Only with options.tls. */
+    void (*start_tls)(void *ctx);
     /* QUIT was answered (or its time was up): close. */
     void (*quit_done)(void *ctx);
 };
@@ -95,6 +115,9 @@ struct smtp_client *smtp_client_new(const struct smtp_client_options *opt,
 void smtp_client_free(struct smtp_client *c); /* NULL is fine; calls no handler */
 
 void smtp_client_feed(struct smtp_client *c, struct slice in); /* takes all of it */
+/* The handshake is done: after start_tls(), or before the first byte where TLS
+ * comes first. `binding`: the tls-exporter channel binding, empty if none. */
+void smtp_client_secured(struct smtp_client *c, struct slice binding);
 /* The connection ended or timed out: gives the outcomes and failed().
  * `text` says why ("connection lost", "timed out"). */
 void smtp_client_lost(struct smtp_client *c, const char *text);

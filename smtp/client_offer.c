@@ -32,6 +32,23 @@ static void read_limits(struct smtp_client_offer *offer, struct slice params)
     }
 }
 
+/* RFC 4954 section 3: names of mechanisms. */
+static void read_auth(struct smtp_client_offer *offer, struct slice params)
+{
+    struct slice name;
+    size_t n = 0;
+
+    offer->auth = true;
+    offer->auth_mechanisms = 0;
+    for (size_t i = 0; i < params.len && n + 1 < sizeof offer->auth_text; i++) {
+        if (params.ptr[i] >= ' ' && params.ptr[i] <= '~')
+            offer->auth_text[n++] = params.ptr[i];
+    }
+    offer->auth_text[n] = '\0';
+    while (slice_split(&params, ' ', &name))
+        offer->auth_mechanisms |= sasl_mechanism_bit(name);
+}
+
 static const struct keyword {
     const char *name;
     size_t flag; /* offset of a bool in the offer */
@@ -46,6 +63,7 @@ static const struct keyword {
     { "SMTPUTF8", offsetof(struct smtp_client_offer, smtputf8), NULL },
     { "SIZE", 0, read_size },
     { "LIMITS", 0, read_limits },
+    { "AUTH", 0, read_auth },
 };
 
 static void read_line(struct smtp_client_offer *offer, struct slice line)
@@ -53,6 +71,9 @@ static void read_line(struct smtp_client_offer *offer, struct slice line)
     size_t blank = slice_find(line, ' ');
     struct slice name = slice_head(line, blank);
 
+    /* "AUTH=LOGIN PLAIN", from before the standard; where both forms are, they agree. */
+    if (slice_starts_nocase(line, SLICE("AUTH=")) && !offer->auth)
+        read_auth(offer, slice_from(line, 5));
     for (size_t i = 0; i < countof(keywords); i++) {
         if (!slice_eq_nocase(name, slice_str(keywords[i].name)))
             continue;

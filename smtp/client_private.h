@@ -2,7 +2,8 @@
  *
  * client.c holds the session: replies to the step that waits for them,
  * greeting to QUIT, and its failures; client_transaction.c takes a message
- * through MAIL, RCPT, DATA and content; client_offer.c reads EHLO's reply.
+ * through MAIL, RCPT, DATA and content; client_offer.c reads EHLO's reply;
+ * client_tls.c and client_auth.c stand between EHLO and the first message.
  */
 #ifndef SMTP_CLIENT_PRIVATE_H
 #define SMTP_CLIENT_PRIVATE_H
@@ -15,6 +16,9 @@ enum client_wait {
     WAIT_GREETING,
     WAIT_EHLO,
     WAIT_HELO,
+    WAIT_STARTTLS,
+    WAIT_TLS,     /* nothing: the owner does the handshake */
+    WAIT_AUTH,
     WAIT_RSET,
     WAIT_MAIL,
     WAIT_RCPT,    /* of recipient c->at */
@@ -48,6 +52,19 @@ struct smtp_client {
     bool unsent;         /* the end mark may still be on this side */
     bool unasked;        /* bytes came that answer nothing: the session ends with them */
 
+    bool secured;        /* what comes and goes is encrypted */
+    bool tls_due;        /* the handler is to hear that TLS starts */
+    char binding[64];    /* of the TLS session */
+    size_t binding_len;
+    enum sasl_mechanism mechanism; /* the one being tried */
+    unsigned auth_left;  /* the others, bits */
+    struct sasl_client *sasl;
+    unsigned auth_rounds;
+    bool auth_first;     /* the initial response waits for its 334 */
+    bool auth_cancelled; /* "*" was said */
+    bool auth_malformed;
+    struct buf auth_initial, auth_said; /* wiped */
+
     struct smtp_transaction t;
     unsigned char *recipients; /* RECIPIENT_*, t.recipient_count of them */
     unsigned recipients_cap;
@@ -62,6 +79,8 @@ struct smtp_client {
 };
 
 /* client.c */
+void client_say_ehlo(struct smtp_client *c);
+void client_after_tls(struct smtp_client *c); /* encrypted or not: the login, or idle */
 void client_idle(struct smtp_client *c); /* after greeting or transaction */
 void client_turn(struct smtp_client *c); /* calls ready(), or says QUIT, when that is due */
 /* The end of the session: outcomes of what is under way, then failed(). */
@@ -80,6 +99,14 @@ void client_end_replied(struct smtp_client *c, const struct mail_reply *reply);
 /* Gives each recipient without one this outcome. */
 void client_settle(struct smtp_client *c, const struct smtp_outcome *o);
 void client_transaction_over(struct smtp_client *c);
+
+/* client_tls.c, client_auth.c. begin: true when the session goes on there, or
+ * has failed there. */
+bool client_tls_begin(struct smtp_client *c);
+void client_starttls_replied(struct smtp_client *c, const struct mail_reply *reply);
+bool client_auth_begin(struct smtp_client *c);
+void client_auth_replied(struct smtp_client *c, const struct mail_reply *reply);
+void client_auth_release(struct smtp_client *c);
 
 /* client_offer.c */
 void client_offer_read(struct smtp_client_offer *offer, struct slice ehlo_text);

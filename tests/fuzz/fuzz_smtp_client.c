@@ -5,6 +5,8 @@
  * Each recipient gets exactly one outcome, and before transaction_done; none
  * is delivered unless the end mark had left; failed() or quit_done() is the
  * last word, and what we sent is made of whole lines without a stray CR or LF.
+ * A login goes only through TLS, or where the clear is allowed; and where TLS
+ * is required there is no ready() without it.
  */
 #include "base/clock.h"
 #include "smtp/client.h"
@@ -27,7 +29,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 struct owner {
     struct smtp_client *client;
     struct rng chance;
+    struct smtp_client_options options;
     bool over, in_transaction, wants_content;
+    bool secured, handshake;
     unsigned count;
     struct slice recipients[RECIPIENTS_MAX];
     unsigned outcomes[RECIPIENTS_MAX];
@@ -62,6 +66,7 @@ static void on_ready(void *ctx)
     struct owner *o = ctx;
 
     CHECK(!o->over && !o->in_transaction && smtp_client_idle(o->client));
+    CHECK(o->secured || o->options.tls != SMTP_CLIENT_TLS_REQUIRED);
     if (rng_below(&o->chance, 8) == 0)
         smtp_client_quit(o->client);
 }
@@ -117,11 +122,26 @@ static void on_quit(void *ctx)
     o->over = true;
 }
 
+static void on_start_tls(void *ctx)
+{
+    struct owner *o = ctx;
+
+    CHECK(!o->over && !o->secured && !o->handshake && !o->in_transaction);
+    CHECK(o->options.tls != SMTP_CLIENT_TLS_NONE);
+    o->handshake = true;
+}
+
 static const struct smtp_client_handler handler = {
-    on_ready, on_content, on_recipient, on_done, on_failed, on_quit,
+    .ready = on_ready,
+    .content = on_content,
+    .recipient_done = on_recipient,
+    .transaction_done = on_done,
+    .failed = on_failed,
+    .start_tls = on_start_tls,
+    .quit_done = on_quit,
 };
 
-static const struct smtp_client_options options = {
+static const struct smtp_client_options defaults = {
     .helo = "relay.test",
     .greeting_timeout_ms = 1,
     .command_timeout_ms = 1,
@@ -135,10 +155,46 @@ static void drain(struct owner *o, bool all)
     struct buf *out = smtp_client_out(o->client);
     size_t n = all ? buf_len(out) : (size_t)rng_below(&o->chance, buf_len(out) + 1);
 
+    if (!o->secured && !o->options.login_in_clear)
+        CHECK(memmem(buf_bytes(out).ptr, n, "AUTH", 4) == NULL);
     buf_add(&o->sent, slice_head(buf_bytes(out), n));
     buf_take(out, n);
     if (o->end_given && buf_len(out) == 0)
         o->end_left = true;
+}
+
+/* The handshake mostly works; then nothing sent before counts any more. */
+static void shake_hands(struct owner *o)
+{
+    if (!o->handshake || o->over)
+        return;
+    if (rng_below(&o->chance, 8) == 0)
+        return; /* bytes come meanwhile */
+    o->handshake = false;
+    if (rng_below(&o->chance, 8) == 0) {
+        smtp_client_lost(o->client, "handshake failed");
+        return;
+    }
+    drain(o, true);
+    o->secured = true;
+    smtp_client_secured(o->client, rng_below(&o->chance, 2) == 0 ? SLICE("0123456789abcdef") : SLICE_EMPTY);
+}
+
+/* Tokens and passwords, so that every mechanism is walked. */
+static void choose_options(struct owner *o)
+{
+    struct sasl_login_options login = { .user = "user" };
+
+    o->options = defaults;
+    o->options.tls = (enum smtp_client_tls)rng_below(&o->chance, 3);
+    o->options.login_in_clear = rng_below(&o->chance, 2) == 0;
+    if (rng_below(&o->chance, 3) == 0)
+        return;
+    if (rng_below(&o->chance, 2) == 0)
+        login.password = "password";
+    else
+        login.token = "token";
+    o->options.login = sasl_login_new(&login);
 }
 
 /* What the owner does between two reads. */
@@ -148,6 +204,7 @@ static void act(struct owner *o)
                                           ".\r\n", "line\r\n", "\n",   "\r" };
 
     drain(o, rng_below(&o->chance, 4) != 0);
+    shake_hands(o);
     if (o->over)
         return;
     if (smtp_client_idle(o->client))
@@ -186,7 +243,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     memcpy(&seed, data, sizeof seed);
     rng_seed(&o.chance, seed);
     in = slice_make((const char *)data + sizeof seed, size - sizeof seed);
-    o.client = smtp_client_new(&options, &handler, &o);
+    choose_options(&o);
+    o.client = smtp_client_new(&o.options, &handler, &o);
     while (in.len > 0) {
         /* mostly a line, as a server that answers would send */
         size_t n = slice_find(in, '\n') + 1;
@@ -207,6 +265,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     CHECK(o.over && !o.in_transaction && !smtp_client_idle(o.client));
     CHECK(smtp_client_timeout_ms(o.client) == 0);
     smtp_client_free(o.client);
+    sasl_login_unref(o.options.login);
     check_sent(buf_bytes(&o.sent));
     buf_release(&o.sent);
     return 0;

@@ -7,10 +7,13 @@
  *   T: from=ADDRESS to=ADDRESS,ADDRESS [size=N] [8bit] [longto=N]
  *           the owner sends a message; only when the engine is ready
  *   D:      a line of content, D*N: many of them; E: its end (text: the rest)
- *   X: lost TEXT, abort TEXT, quit, block (output is no longer drained)
+ *   X: lost TEXT, abort TEXT, quit, block (output is no longer drained),
+ *           secured [BINDING] (the handshake is done)
  *   O: WORDS   what the handler saw, in order; see the functions on_*
  *   timeout MS   directive: the engine's time-out at the very end
  *   greeting NAME, offer WORDS   directives: what we know of the server then
+ *   tls none|optional|required   directive: the policy; default none
+ *   login WORDS   directive: user=U, password=P or token=T, clear (also without TLS)
  *   split no: REASON   not played byte by byte
  */
 #include "tests/unit/check.h"
@@ -24,7 +27,7 @@
 enum mode { BY_LINE, BY_BYTE, BURST, MODES };
 static const char *const mode_names[] = { "by line", "byte by byte", "in bursts" };
 
-static const struct smtp_client_options options = {
+static const struct smtp_client_options defaults = {
     .helo = "relay.test",
     .greeting_timeout_ms = 1,
     .command_timeout_ms = 2,
@@ -37,6 +40,7 @@ static const struct smtp_client_options options = {
 
 struct play {
     const struct transcript *t;
+    struct smtp_client_options options;
     struct smtp_client *client;
     enum mode mode;
     bool blocked;
@@ -125,8 +129,21 @@ static void on_quit(void *ctx)
     buf_add_str(&p->events, "quit\n");
 }
 
+static void on_start_tls(void *ctx)
+{
+    struct play *p = ctx;
+
+    buf_add_str(&p->events, "start TLS\n");
+}
+
 static const struct smtp_client_handler handler = {
-    on_ready, on_content, on_recipient, on_done, on_failed, on_quit,
+    .ready = on_ready,
+    .content = on_content,
+    .recipient_done = on_recipient,
+    .transaction_done = on_done,
+    .failed = on_failed,
+    .start_tls = on_start_tls,
+    .quit_done = on_quit,
 };
 
 static void drain(struct play *p)
@@ -260,6 +277,8 @@ static void act(struct play *p, const struct item *it)
         smtp_client_quit(p->client);
     else if (strcmp(text, "block") == 0)
         p->blocked = true;
+    else if (strncmp(text, "secured", 7) == 0)
+        smtp_client_secured(p->client, slice_str(text + 7 + (text[7] == ' ')));
     else
         fail_at(p, it, "unknown action");
 }
@@ -309,13 +328,62 @@ static void check_offer(struct play *p)
     buf_release(&have);
 }
 
+static void set_tls(struct play *p)
+{
+    const struct item *it = transcript_directive(p->t, "tls");
+    struct slice text;
+
+    if (it == NULL)
+        return;
+    text = buf_bytes(&it->text);
+    if (slice_eq(text, SLICE("optional")))
+        p->options.tls = SMTP_CLIENT_TLS_OPTIONAL;
+    else if (slice_eq(text, SLICE("required")))
+        p->options.tls = SMTP_CLIENT_TLS_REQUIRED;
+    else if (!slice_eq(text, SLICE("none")))
+        fail_at(p, it, "unknown TLS policy");
+}
+
+static void set_login(struct play *p)
+{
+    const struct item *it = transcript_directive(p->t, "login");
+    struct sasl_login_options opt = { 0 };
+    struct buf token = { 0 };
+    char *text, *word, *rest;
+
+    if (it == NULL)
+        return;
+    text = strdup(buf_cstr((struct buf *)&it->text));
+    for (word = strtok_r(text, " ", &rest); word != NULL; word = strtok_r(NULL, " ", &rest)) {
+        if (strncmp(word, "user=", 5) == 0)
+            opt.user = word + 5;
+        else if (strncmp(word, "password=", 9) == 0)
+            opt.password = word + 9;
+        else if (strncmp(word, "token=", 6) == 0)
+            opt.token = word + 6;
+        else if (strncmp(word, "longtoken=", 10) == 0) {
+            for (long n = strtol(word + 10, NULL, 10); n > 0; n--)
+                buf_add_byte(&token, 't');
+            opt.token = buf_cstr(&token);
+        } else if (strcmp(word, "clear") == 0)
+            p->options.login_in_clear = true;
+        else
+            fail_at(p, it, "unknown word in login");
+    }
+    p->options.login = sasl_login_new(&opt);
+    buf_release(&token);
+    free(text);
+}
+
 static void play(const struct transcript *t, enum mode mode)
 {
     const struct item *greeting = transcript_directive(t, "greeting");
     const struct item *timeout = transcript_directive(t, "timeout");
-    struct play p = { .t = t, .mode = mode };
+    struct play p = { .t = t, .mode = mode, .options = defaults };
 
-    p.client = smtp_client_new(&options, &handler, &p);
+    set_tls(&p);
+    set_login(&p);
+    p.client = smtp_client_new(&p.options, &handler, &p);
     for (size_t i = 0; i < t->count; i++)
         play_item(&p, &t->items[i], i > 0 ? &t->items[i - 1] : NULL);
     flush(&p);
@@ -328,6 +396,7 @@ static void play(const struct transcript *t, enum mode mode)
                             buf_cstr((struct buf *)&greeting->text));
     check_offer(&p);
     smtp_client_free(p.client);
+    sasl_login_unref(p.options.login);
     buf_release(&p.in);
     buf_release(&p.out);
     buf_release(&p.events);
