@@ -6,6 +6,7 @@
 
 #include "mail/dsn_text.h"
 #include "mail/header.h"
+#include "mail/param.h"
 #include "mail/text.h"
 
 #include <stdio.h>
@@ -69,37 +70,6 @@ static void add_typed(struct buf *out, const char *name, const char *type, struc
     buf_release(&value);
 }
 
-static int hex_digit(char c)
-{
-    return ascii_is_digit(c) ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-/* ENVID and ORCPT come as xtext and are reported decoded (RFC 3461 section 4). */
-static void add_xtext(struct buf *out, struct slice text)
-{
-    for (size_t i = 0; i < text.len; i++) {
-        int high = i + 2 < text.len ? hex_digit(text.ptr[i + 1]) : -1;
-        int low = i + 2 < text.len ? hex_digit(text.ptr[i + 2]) : -1;
-
-        if (text.ptr[i] == '+' && high >= 0 && low >= 0) {
-            buf_add_byte(out, (char)(high * 16 + low));
-            i += 2;
-        } else {
-            buf_add_byte(out, text.ptr[i]);
-        }
-    }
-}
-
-/* The code point of the UTF-8 character that s is. */
-static unsigned code_point(struct slice s)
-{
-    unsigned c = (unsigned char)s.ptr[0] & (0xffu >> (s.len + 1));
-
-    for (size_t i = 1; i < s.len; i++)
-        c = c << 6 | ((unsigned char)s.ptr[i] & 0x3f);
-    return c;
-}
-
 /* "rfc822; a@b", or "utf-8; …" in the seven-bit form \x{E4} (RFC 6533 section 3). */
 static void add_address(struct buf *out, const char *name, struct slice address)
 {
@@ -110,7 +80,7 @@ static void add_address(struct buf *out, const char *name, struct slice address)
         size_t len = (unsigned char)address.ptr[0] > 0x7f ? mail_utf8_len(address) : 0;
 
         if (len > 0)
-            buf_printf(&text, "\\x{%X}", code_point(slice_head(address, len)));
+            buf_printf(&text, "\\x{%X}", mail_utf8_code(slice_head(address, len)));
         else if (utf8 && address.ptr[0] == '\\')
             buf_add_str(&text, "\\x{5C}");
         else
@@ -121,6 +91,8 @@ static void add_address(struct buf *out, const char *name, struct slice address)
     buf_release(&text);
 }
 
+/* ORCPT comes as xtext and is reported decoded (RFC 3461 section 4); of the
+ * type utf-8 it has an encoding of its own, which stays (RFC 6533 section 3). */
 static void add_original_recipient(struct buf *out, struct slice orcpt)
 {
     struct slice type;
@@ -131,7 +103,10 @@ static void add_original_recipient(struct buf *out, struct slice orcpt)
     slice_split(&orcpt, ';', &type);
     buf_add(&value, type);
     buf_add_str(&value, "; ");
-    add_xtext(&value, orcpt);
+    if (slice_eq_nocase(type, SLICE("utf-8")))
+        mail_orcpt_add_ascii(&value, orcpt);
+    else
+        mail_xtext_decode(orcpt, &value);
     add_field(out, "Original-Recipient", buf_bytes(&value));
     buf_release(&value);
 }
@@ -168,7 +143,7 @@ static void add_status_fields(struct buf *out, const struct mail_dsn *d)
     if (d->envelope_id.len > 0) {
         struct buf id = { 0 };
 
-        add_xtext(&id, d->envelope_id);
+        mail_xtext_decode(d->envelope_id, &id);
         add_field(out, "Original-Envelope-Id", buf_bytes(&id));
         buf_release(&id);
     }
@@ -279,6 +254,14 @@ static void add_header(const struct mail_dsn *d, struct slice boundary, const ch
     buf_printf(out, "\"\r\nContent-Transfer-Encoding: %s\r\n\r\n", encoding);
 }
 
+/* A header in UTF-8 is no rfc822 (RFC 6533 section 4). */
+static const char *returned_type(bool full, bool global)
+{
+    if (global)
+        return full ? "message/global" : "message/global-headers";
+    return full ? "message/rfc822" : "text/rfc822-headers";
+}
+
 void mail_dsn_format(const struct mail_dsn *d, struct buf *header, struct buf *body)
 {
     struct slice fields = header_fields(d->original_header);
@@ -307,7 +290,7 @@ void mail_dsn_format(const struct mail_dsn *d, struct buf *header, struct buf *b
     begin_part(body, buf_bytes(&boundary), "message/delivery-status", NULL);
     buf_add(body, buf_bytes(&status));
     buf_add(body, SLICE("\r\n"));
-    begin_part(body, buf_bytes(&boundary), full ? "message/rfc822" : "text/rfc822-headers",
+    begin_part(body, buf_bytes(&boundary), returned_type(full, d->smtputf8 && mail_has_eight_bit(fields)),
                encoding);
     buf_add(body, fields);
     if (fields.len > 0 && fields.ptr[fields.len - 1] != '\n')

@@ -24,12 +24,12 @@ struct mail_dsn {
     const char *queue_id;       /* of the message this tells about */
     const char *dsn_id;         /* for Message-ID and boundary: unique */
     struct slice sender;        /* where the DSN goes: the message's reverse-path */
-    struct slice envelope_id;   /* ENVID as given, or empty */
+    struct slice envelope_id;   /* ENVID as given, in xtext, or empty */
     uint64_t arrival_wall_ms;
     uint64_t now_wall_ms;
     struct slice original_header; /* the message's header as stored */
     struct slice original_body;   /* given: RET=FULL, the whole message is returned; ptr NULL: header only */
-    bool smtputf8;
+    bool smtputf8; /* the message came with SMTPUTF8: so may its notice go */
     const struct mail_dsn_recipient *recipients;
     size_t recipient_count;
 };

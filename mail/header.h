@@ -44,13 +44,18 @@ struct slice mail_header_message_id(struct slice header);
 #define MAIL_DATE_MAX 40
 const char *mail_date_format(uint64_t wall_ms, char out[MAIL_DATE_MAX]);
 
+/* What a session is called in Received, logs and records: SMTP, ESMTP,
+ * ESMTPS, ESMTPSA… (RFC 3848), UTF8SMTPSA… for a message that came with
+ * SMTPUTF8 (RFC 6531 section 4.3). */
+const char *mail_protocol_name(bool esmtp, bool tls, bool login, bool smtputf8);
+
 /* Our Received field (RFC 5321 section 4.4), folded, with CR LF at its end. */
 struct mail_received {
     const char *helo;        /* what the client called itself; "" if nothing */
     const char *client_name; /* its verified host name, or "" */
     const char *client_addr; /* "192.0.2.1" or "IPv6:2001:db8::1"; "" leaves the client out */
     const char *by;          /* our hostname */
-    const char *with;        /* SMTP, ESMTP, ESMTPS, ESMTPA, ESMTPSA, LMTP… (RFC 3848) */
+    const char *with;        /* mail_protocol_name(), LMTP… */
     const char *tls;         /* "TLSv1.3 TLS_AES_256_GCM_SHA384" or "" */
     const char *id;          /* queue id */
     const char *for_;        /* the only recipient, or "" */

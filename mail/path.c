@@ -181,17 +181,17 @@ static struct slice take_domain(struct parser *p)
     return domain;
 }
 
-static enum mail_path_error judge_domain(struct slice domain, unsigned flags, bool *utf8)
+/* Fit for DNS, in A-labels and lower case. */
+static enum mail_path_error judge_domain(struct slice domain, unsigned flags, bool *utf8,
+                                         char ascii[MAIL_DOMAIN_MAX + 1])
 {
-    char ascii[MAIL_DOMAIN_MAX + 1];
-
     for (size_t i = 0; i < domain.len; i++)
         *utf8 |= (unsigned char)domain.ptr[i] > 0x7f;
     if (*utf8 && (flags & MAIL_PATH_UTF8_OK) == 0)
         return MAIL_PATH_NON_ASCII;
     if (domain.len > MAIL_DOMAIN_MAX)
         return MAIL_PATH_DOMAIN_LONG;
-    if (*utf8 ? !mail_domain_to_ascii(domain, ascii) : !mail_domain_valid(domain))
+    if (!mail_domain_to_ascii(domain, ascii))
         return MAIL_PATH_DOMAIN_BAD;
     return MAIL_PATH_OK;
 }
@@ -215,6 +215,7 @@ static enum mail_path_error parse_domain(struct parser *p, struct mail_path *out
 {
     enum mail_path_error e;
     struct slice domain;
+    char ascii[MAIL_DOMAIN_MAX + 1];
     bool utf8 = false;
 
     put(out, '@');
@@ -223,12 +224,12 @@ static enum mail_path_error parse_domain(struct parser *p, struct mail_path *out
     domain = take_domain(p);
     if (domain.len == 0)
         return MAIL_PATH_SYNTAX;
-    e = judge_domain(domain, p->flags, &utf8);
+    e = judge_domain(domain, p->flags, &utf8, ascii);
     if (e != MAIL_PATH_OK)
         return e;
     p->utf8 |= utf8;
-    for (size_t i = 0; i < domain.len; i++)
-        put(out, ascii_lower(domain.ptr[i]));
+    for (size_t i = 0; ascii[i] != '\0'; i++)
+        put(out, ascii[i]);
     return MAIL_PATH_OK;
 }
 
@@ -260,6 +261,7 @@ static enum mail_path_error parse_mailbox(struct parser *p, struct mail_path *ou
  * appendix C). */
 static enum mail_path_error skip_source_route(struct parser *p)
 {
+    char ascii[MAIL_DOMAIN_MAX + 1];
     bool utf8 = false;
 
     if (!peek(p, '@'))
@@ -269,7 +271,7 @@ static enum mail_path_error skip_source_route(struct parser *p)
 
         if (!take(p, '@'))
             return MAIL_PATH_SYNTAX;
-        e = judge_domain(take_domain(p), p->flags, &utf8);
+        e = judge_domain(take_domain(p), p->flags, &utf8, ascii);
         if (e != MAIL_PATH_OK)
             return e;
     } while (take(p, ','));

@@ -29,7 +29,7 @@ struct mail_path {
     uint16_t len;
     uint16_t local_len;   /* the domain begins at local_len + 1; equal to len when there is no domain */
     bool literal;         /* domain is an address literal "[…]" */
-    bool utf8;
+    bool utf8;            /* something over 127 was in it, in a domain too: it needs SMTPUTF8 to come */
 };
 
 enum {

@@ -23,6 +23,16 @@ const char *mail_date_format(uint64_t wall_ms, char out[MAIL_DATE_MAX])
     return out;
 }
 
+const char *mail_protocol_name(bool esmtp, bool tls, bool login, bool smtputf8)
+{
+    static const char *const names[2][4] = {
+        { "ESMTP", "ESMTPS", "ESMTPA", "ESMTPSA" },
+        { "UTF8SMTP", "UTF8SMTPS", "UTF8SMTPA", "UTF8SMTPSA" },
+    };
+
+    return esmtp ? names[smtputf8][(login ? 2 : 0) + (tls ? 1 : 0)] : "SMTP";
+}
+
 /* A field under construction: words are set apart by a blank, or by a fold
  * when the line would grow too long. */
 struct folder {

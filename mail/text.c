@@ -23,6 +23,15 @@ size_t mail_utf8_len(struct slice s)
     return len;
 }
 
+unsigned mail_utf8_code(struct slice character)
+{
+    unsigned c = (unsigned char)character.ptr[0] & (0xffu >> (character.len + 1));
+
+    for (size_t i = 1; i < character.len; i++)
+        c = c << 6 | ((unsigned char)character.ptr[i] & 0x3f);
+    return c;
+}
+
 bool mail_is_utf8(struct slice s)
 {
     while (s.len > 0) {

@@ -9,6 +9,7 @@
  * empty), 0 if there is none: no longer form than needed, no surrogate, no
  * control of U+0080 to U+009F. */
 size_t mail_utf8_len(struct slice s);
+unsigned mail_utf8_code(struct slice character); /* the code point of one such */
 bool mail_is_utf8(struct slice s); /* ASCII too */
 bool mail_has_eight_bit(struct slice s);
 bool mail_has_long_line(struct slice s); /* over 998 bytes (RFC 5322 section 2.1.1) */

@@ -140,9 +140,7 @@ static const struct row paths[] = {
     { "<a@b\xc3\xbc"
       "cher.Example>",
       U, MAIL_PATH_OK,
-      "a@b\xc3\xbc"
-      "cher.example",
-      0 },
+      "a@xn--bcher-kva.example", 0 },
     { "<\"\xe2\x82\xac 5\"@b.example>", U, MAIL_PATH_OK, "\"\xe2\x82\xac 5\"@b.example", 0 },
     { "<\"\xe2\x82\xac\"@b.example>", U, MAIL_PATH_OK, "\xe2\x82\xac@b.example", 0 },
     { "<\xf0\x9f\x93\xa7@b.example>", U, MAIL_PATH_OK, "\xf0\x9f\x93\xa7@b.example", 0 },
@@ -165,9 +163,11 @@ static const struct row paths[] = {
     { "<a@b\xe3\x80\x82"
       "example>",
       U, MAIL_PATH_OK,
-      "a@b\xe3\x80\x82"
-      "example",
-      0 },
+      "a@b.example", 0 },
+    { "<@b\xc3\xbc.example:gr\xc3\xbc@STRASSE.example>", U, MAIL_PATH_OK, "gr\xc3\xbc@strasse.example", 0 },
+    { "<a@B\xc3\x9c"
+      "CHER.example>",
+      U, MAIL_PATH_OK, "a@xn--bcher-kva.example", 0 },
 };
 
 static void test_paths(void **state)
@@ -527,6 +527,7 @@ static void test_inputs_of_others(void **state)
             buf_add_str(&address, ".example");
             if (mail_address_parse(buf_bytes(&address), U, &p) == MAIL_PATH_OK) {
                 assert_int_equal(mail_address_parse(mail_path_text(&p), U, &q), MAIL_PATH_OK);
+                q.utf8 = p.utf8; /* a domain's other script is gone */
                 assert_memory_equal(&p, &q, sizeof p);
             }
             buf_release(&address);
