@@ -31,16 +31,20 @@ static struct times times_of(struct dispatch *d, const struct recipient *r, uint
 {
     const struct retry_policy *p = policy_retry(d->policy, r->address);
     uint64_t longest = p->max_ms + p->max_ms / 4;
+    uint64_t begins = recipient_begins(r, received_wall_ms);
+    uint64_t later = begins - received_wall_ms; /* as its sender asked */
     struct times t;
 
     if (p->doubt_ms > longest)
         longest = p->doubt_ms;
+    if (later > longest)
+        longest = later;
     t.next_ms = mono_of_wall(d, r->next_wall_ms, longest);
-    t.expires_ms = mono_of_wall(d, received_wall_ms + p->expire_ms, p->expire_ms);
+    t.expires_ms = mono_of_wall(d, begins + p->expire_ms, later + p->expire_ms);
     if (p->warn_ms == 0 || (r->flags & RECIPIENT_WARNED) != 0)
         t.warn_ms = TIMERS_NEVER;
     else
-        t.warn_ms = mono_of_wall(d, received_wall_ms + p->warn_ms, p->warn_ms);
+        t.warn_ms = mono_of_wall(d, begins + p->warn_ms, later + p->warn_ms);
     return t;
 }
 
@@ -49,6 +53,12 @@ static void set_times(struct group *g, const struct times *t)
     g->next_ms = t->next_ms;
     g->expires_ms = t->expires_ms;
     g->warn_ms = t->warn_ms;
+}
+
+/* Its sender wants it to go another time: the same for all its recipients. */
+static bool is_later(const struct dispatch *d, const struct message *m)
+{
+    return m->recipients[0].release_wall_ms > clock_wall_ms(d->opt.home->clock);
 }
 
 static bool same_way(const struct group *g, const struct dest *dest, const struct recipient *r)
@@ -80,6 +90,7 @@ static struct dest *dest_of_recipient(struct dispatch *d, const struct recipient
 void dispatch_schedule_message(struct dispatch *d, struct message *m)
 {
     size_t memory = message_memory(m);
+    bool later = is_later(d, m);
     struct group *g, *next;
     struct times times;
 
@@ -98,7 +109,7 @@ void dispatch_schedule_message(struct dispatch *d, struct message *m)
         g = add_group(d, m->id, r, dest);
         times = times_of(d, r, m->received_wall_ms);
         set_times(g, &times);
-        if (g->state != GROUP_HELD && dest->kind != DEST_HOLD &&
+        if (g->state != GROUP_HELD && dest->kind != DEST_HOLD && !later &&
             atomic_load(&d->hot_memory) + memory <= d->opt.hot_memory_max) {
             g->hot = message_ref(m);
             atomic_fetch_add(&d->hot_memory, memory);
@@ -108,7 +119,7 @@ void dispatch_schedule_message(struct dispatch *d, struct message *m)
         next = schedule_sibling(d->sched, g);
         if (g->state == GROUP_HELD)
             continue;
-        if (d->draining)
+        if (d->draining || later)
             dispatch_wait(d, g);
         else
             dispatch_enqueue(d, g);

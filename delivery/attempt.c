@@ -40,7 +40,8 @@ void attempt_free(struct attempt *a)
     free(a->groups);
     free(a->text);
     job_free(a->job);
-    message_unref(a->dsn);
+    for (size_t i = 0; i < a->dsn_count; i++)
+        message_unref(a->dsns[i]);
     message_unref(a->message);
     free(a);
 }

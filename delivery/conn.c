@@ -118,7 +118,9 @@ void conn_return_job(struct conn *c, bool usable)
 
     c->job = NULL;
     free(c->paths);
+    free(c->wishes);
     c->paths = NULL;
+    c->wishes = NULL;
     buf_release(&c->alt_header);
     buf_release(&c->alt_body);
     c->use_alt = false;
@@ -418,6 +420,7 @@ static void conn_unref(struct conn *c)
     buf_release(&c->read_op.bytes);
     free(c->order);
     free(c->paths);
+    free(c->wishes);
     free(c);
 }
 

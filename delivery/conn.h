@@ -36,6 +36,7 @@ struct job {
     bool site_failed;    /* no host of the site could be spoken to */
     bool names_failed;   /* for no address could be found: the name servers, not the site */
     bool conn_usable;    /* the connection waits for the next job */
+    bool dsn_passed_on;  /* the next hop offers DSN: it tells the sender what was asked for */
     char relay[320];     /* "host[addr]:port" or "none" */
     uint64_t given_ms;   /* monotonic */
     uint64_t connected_ms;

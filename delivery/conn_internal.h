@@ -54,6 +54,7 @@ struct conn {
     struct smtp_client *client;
     struct timer idle_timer;
     struct slice *paths;      /* the transaction's recipients */
+    struct mail_wish *wishes; /* and what their sender asked for each */
     struct buf alt_header, alt_body; /* a 7-bit variant */
     bool use_alt;
     uint64_t content_at;      /* next byte of a body file */

@@ -5,6 +5,7 @@
 
 #include "base/mem.h"
 #include "mail/mime.h"
+#include "mail/text.h"
 
 #include <stdlib.h>
 
@@ -81,6 +82,20 @@ void conn_drained(void *ctx)
         feed_file(c);
 }
 
+/* Whether its header alone asks SMTPUTF8 of the next hop. Bytes over 127 in
+ * the header of a message that came without are passed on as they came. */
+static bool needs_smtputf8(const struct message *m)
+{
+    return (m->flags & MESSAGE_SMTPUTF8) != 0 && mail_has_eight_bit(m->header);
+}
+
+static enum mail_return return_of(const struct message *m)
+{
+    if ((m->flags & MESSAGE_RETURN_FULL) != 0)
+        return MAIL_RETURN_FULL;
+    return (m->flags & MESSAGE_RETURN_HEADER) != 0 ? MAIL_RETURN_HEADER : MAIL_RETURN_UNSPECIFIED;
+}
+
 static void send_transaction(struct conn *c)
 {
     struct job *j = c->job;
@@ -90,12 +105,20 @@ static void send_transaction(struct conn *c)
         .recipient_count = j->count,
         .size_bytes = c->use_alt ? buf_len(&c->alt_header) + buf_len(&c->alt_body) : message_size(m),
         .eight_bit = !c->use_alt && (m->flags & MESSAGE_EIGHT_BIT) != 0,
+        .smtputf8 = needs_smtputf8(m),
+        .ret = return_of(m),
+        .envelope_id = m->envelope_id,
     };
 
     c->paths = mem_alloc(j->count * sizeof *c->paths);
-    for (uint32_t i = 0; i < j->count; i++)
+    c->wishes = mem_alloc(j->count * sizeof *c->wishes);
+    for (uint32_t i = 0; i < j->count; i++) {
         c->paths[i] = j->recipients[i]->address;
+        c->wishes[i] = j->recipients[i]->wish;
+    }
     t.recipients = c->paths;
+    t.wishes = c->wishes;
+    j->dsn_passed_on = smtp_client_offer(c->client)->dsn;
     c->content_at = 0;
     smtp_client_send(c->client, &t);
     if (c->state != CONN_GONE)
@@ -161,7 +184,9 @@ void conn_begin_job(struct conn *c)
     loop_disarm(c->opt.loop, &c->idle_timer);
     if (c->jobs_done > 0)
         j->connected_ms = c->opt.loop->now_ms;
-    if ((m->flags & MESSAGE_EIGHT_BIT) == 0 || smtp_client_offer(c->client)->eightbitmime) {
+    /* A header in UTF-8 is not made seven bits: what needs SMTPUTF8 is refused
+     * by the engine where that is not offered (RFC 6531 section 3.2). */
+    if ((m->flags & MESSAGE_EIGHT_BIT) == 0 || smtp_client_offer(c->client)->eightbitmime || needs_smtputf8(m)) {
         send_transaction(c);
         return;
     }

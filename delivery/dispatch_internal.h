@@ -4,6 +4,7 @@
 
 #include "delivery/dispatch.h"
 #include "delivery/site.h"
+#include "mail/dsn.h"
 
 /* Looking names up again is cheap and mail waits. */
 #define NAMES_WAIT_MS (10 * MINUTE_MS)
@@ -59,7 +60,9 @@ struct attempt {
     size_t change_count;
     uint32_t *rest;              /* groups that live on, with their times set */
     uint32_t rest_count;
-    struct message *dsn;
+    struct message *dsns[QUEUE_DSNS_MAX]; /* what its sender is told */
+    enum mail_dsn_action dsn_actions[QUEUE_DSNS_MAX];
+    size_t dsn_count;
     bool message_done;
     struct timer again;          /* the commit failed */
 };
@@ -149,6 +152,9 @@ void attempt_free(struct attempt *a);
 
 /* outcome.c */
 void attempt_finish(struct attempt *a); /* outcomes are known: write them down */
+
+/* notice.c */
+void attempt_compose_notices(struct attempt *a); /* from its changes */
 
 /* tell.c */
 void attempt_tell(const struct attempt *a);

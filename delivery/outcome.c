@@ -8,7 +8,6 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "queue/bounce.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -93,6 +92,8 @@ static struct verdict judge_outcome(struct attempt *a, const struct group *g, co
 
 static struct verdict judge_order(struct attempt *a, struct recipient *now)
 {
+    uint64_t wall_ms = clock_wall_ms(a->dispatch->opt.home->clock);
+
     switch (a->order) {
     case ORDER_HOLD:
         now->state = RECIPIENT_HELD;
@@ -105,7 +106,8 @@ static struct verdict judge_order(struct attempt *a, struct recipient *now)
     case ORDER_RELEASE:
         now->state = RECIPIENT_QUEUED;
         now->flags |= RECIPIENT_RELEASED;
-        return (struct verdict){ EVENT_RELEASED, false, 0 };
+        /* Out of our hold, not out of the one that its sender asked for. */
+        return (struct verdict){ EVENT_RELEASED, false, now->release_wall_ms > wall_ms ? now->release_wall_ms - wall_ms : 0 };
     case ORDER_DELETE:
         return (struct verdict){ EVENT_DELETED, true, 0 };
     case ORDER_BOUNCE:
@@ -184,7 +186,7 @@ static void set_future(struct attempt *a, struct group *g, uint64_t wait_ms)
         g->warn_ms = TIMERS_NEVER;
         break;
     case ATTEMPT_ORDER:
-        g->next_ms = now;
+        g->next_ms = now + wait_ms;
         if (a->order == ORDER_RELEASE)
             g->released = true;
         break;
@@ -295,46 +297,6 @@ static void judge_group(struct attempt *a, struct group *g, uint32_t *at)
     free(doubt.numbers);
 }
 
-/* ---- the bounce ------------------------------------------------------------------ */
-
-static bool tells_sender(const struct queue_change *c)
-{
-    return c->event == EVENT_BOUNCED || c->event == EVENT_EXPIRED || c->event == EVENT_DELAYED;
-}
-
-static void compose_dsn(struct attempt *a)
-{
-    struct dispatch *d = a->dispatch;
-    struct recipient *about = mem_alloc((a->change_count + 1) * sizeof *about);
-    uint64_t now = clock_wall_ms(d->opt.home->clock);
-    uint64_t until = 0;
-    size_t count = 0;
-
-    for (size_t i = 0; i < a->change_count; i++) {
-        if (!tells_sender(&a->changes[i]))
-            continue;
-        about[count] = a->changes[i].now;
-        if (a->changes[i].event == EVENT_EXPIRED && about[count].status.class_ != 5)
-            about[count].status = (struct mail_status){ 5, 4, 7 }; /* delivery time expired */
-        until = a->message->received_wall_ms + policy_retry(d->policy, about[count].address)->expire_ms;
-        count++;
-    }
-    if (count > 0)
-        a->dsn = bounce_compose(d->opt.queue, a->message, d->policy->hostname,
-                                a->purpose == ATTEMPT_WARN ? MAIL_DSN_DELAYED : MAIL_DSN_FAILED, about, count, now,
-                                until);
-    if (count > 0 && a->dsn == NULL) {
-        /* The null reverse-path: a bounce that can't go ends here, with an event. */
-        for (size_t i = 0; i < a->change_count; i++) {
-            if (a->changes[i].event == EVENT_BOUNCED || a->changes[i].event == EVENT_EXPIRED)
-                a->changes[i].event = EVENT_DROPPED;
-            else if (a->changes[i].event == EVENT_DELAYED)
-                a->changes[i].silent = true;
-        }
-    }
-    free(about);
-}
-
 /* ---- the commit --------------------------------------------------------------------- */
 
 static void settle_rest(struct attempt *a)
@@ -360,7 +322,7 @@ static void settle_rest(struct attempt *a)
     }
 }
 
-static void committed(void *ctx, struct err e, struct message *dsn)
+static void committed(void *ctx, struct err e, struct message *none)
 {
     struct attempt *a = ctx;
     struct dispatch *d = a->dispatch;
@@ -373,8 +335,8 @@ static void committed(void *ctx, struct err e, struct message *dsn)
         return;
     }
     attempt_tell(a);
-    if (dsn != NULL)
-        dispatch_schedule_message(d, dsn);
+    for (size_t i = 0; i < a->dsn_count; i++)
+        dispatch_schedule_message(d, a->dsns[i]);
     settle_rest(a);
     if (a->is_local)
         d->local_active--;
@@ -398,8 +360,12 @@ static void submit(struct attempt *a)
         .change_count = a->change_count,
         .message_done = a->message_done,
         .body_is_file = a->message->body_place == BODY_BLOB,
-        .dsn = a->dsn != NULL ? message_ref(a->dsn) : NULL,
+        .dsns = a->dsns,
+        .dsn_count = a->dsn_count,
     };
+
+    for (size_t i = 0; i < a->dsn_count; i++)
+        message_ref(a->dsns[i]); /* the queue's; ours serves again should the commit fail */
 
     queue_apply(a->dispatch->opt.queue, &u, a->dispatch->opt.home, committed, a);
 }
@@ -415,7 +381,7 @@ void attempt_finish(struct attempt *a)
     a->changes = mem_zero(total, sizeof *a->changes);
     for (uint32_t i = 0; i < a->group_count; i++)
         judge_group(a, schedule_group(d->sched, a->groups[i]), &at);
-    compose_dsn(a);
+    attempt_compose_notices(a);
     a->message_done = schedule_find(d->sched, a->id) == NULL;
     a->again.fire = again_fire;
     submit(a);

@@ -104,6 +104,11 @@ static void count_change(struct dispatch *d, const struct queue_change *c)
     }
 }
 
+static const char *notice_word(enum mail_dsn_action action)
+{
+    return action == MAIL_DSN_FAILED ? "non-delivery" : action == MAIL_DSN_DELAYED ? "delay" : "delivery status";
+}
+
 void attempt_tell(const struct attempt *a)
 {
     char id_text[QUEUE_ID_TEXT_MAX], dsn_text[QUEUE_ID_TEXT_MAX];
@@ -113,9 +118,9 @@ void attempt_tell(const struct attempt *a)
         log_change(a, &a->changes[i]);
         count_change(a->dispatch, &a->changes[i]);
     }
-    if (a->dsn != NULL)
-        log_info("bounce", "%s: sender %s notification: %s", id_text,
-                 a->purpose == ATTEMPT_WARN ? "delay" : "non-delivery", queue_id_format(a->dsn->id, dsn_text));
+    for (size_t i = 0; i < a->dsn_count; i++)
+        log_info("bounce", "%s: sender %s notification: %s", id_text, notice_word(a->dsn_actions[i]),
+                 queue_id_format(a->dsns[i]->id, dsn_text));
     if (a->message_done)
         log_info("qmgr", "%s: removed", id_text);
 }

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 struct apply {
@@ -11,7 +12,8 @@ struct apply {
     struct writes writes;
     uint64_t id;
     bool drop_file;
-    struct message *dsn;
+    struct message *dsns[QUEUE_DSNS_MAX];
+    size_t dsn_count;
     uint32_t events;
     queue_done *done;
     void *ctx;
@@ -46,8 +48,9 @@ static void apply_done(struct store_job *j, struct err e)
         if (a->drop_file)
             unlink_body(a); /* only now: a crash must not leave a record without its body */
     }
-    a->done(a->ctx, e, err_failed(e) ? NULL : a->dsn);
-    message_unref(a->dsn);
+    a->done(a->ctx, e, NULL);
+    for (size_t i = 0; i < a->dsn_count; i++)
+        message_unref(a->dsns[i]);
     writes_release(&a->writes);
     free(a);
 }
@@ -105,10 +108,10 @@ void queue_apply(struct queue *q, const struct queue_update *u, struct loop *hom
         change_writes(a, u, &u->changes[i]);
     if (u->message_done)
         message_delete_writes(a, u);
-    if (u->dsn != NULL) {
-        a->dsn = u->dsn;
-        commit_message_writes(q, u->dsn, &a->writes);
-        a->events++;
+    assert(u->dsn_count <= QUEUE_DSNS_MAX);
+    for (size_t i = 0; i < u->dsn_count; i++) {
+        a->dsns[a->dsn_count++] = u->dsns[i];
+        a->events += commit_message_writes(q, u->dsns[i], &a->writes);
     }
     a->job.home = home;
     a->job.run = apply_run;

@@ -10,8 +10,10 @@
 #include "base/crc32c.h"
 #include "base/mem.h"
 #include "mail/header.h"
+#include "mail/param.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #define SPILL_PIECE (64u * KIB)  /* written at once */
@@ -41,6 +43,7 @@ struct queue_draft {
     struct message *message; /* set by commit */
     struct store_job job;
     struct writes writes;
+    uint32_t events;         /* among them */
     queue_done *done;
     void *done_ctx;
 };
@@ -248,10 +251,10 @@ void queue_draft_free(struct queue_draft *d)
 static size_t envelope_text_bytes(const struct envelope *env, size_t message_id_len)
 {
     size_t n = env->reverse_path.len + env->client_addr.len + env->client_name.len + env->helo.len +
-               env->protocol.len + message_id_len;
+               env->protocol.len + env->envelope_id.len + message_id_len;
 
     for (size_t i = 0; i < env->recipient_count; i++)
-        n += env->recipients[i].len;
+        n += env->recipients[i].len + (env->wishes != NULL ? env->wishes[i].original.len : 0);
     return n;
 }
 
@@ -267,6 +270,7 @@ static void message_take_envelope(struct message *m, const struct envelope *env)
     m->helo = message_intern(m, env->helo);
     m->protocol = message_intern(m, env->protocol);
     m->message_id = message_intern(m, message_id);
+    m->envelope_id = message_intern(m, env->envelope_id);
     m->recipient_total = m->recipient_count = (uint32_t)env->recipient_count;
     m->recipients = mem_zero(env->recipient_count, sizeof *m->recipients);
     for (size_t i = 0; i < env->recipient_count; i++) {
@@ -276,9 +280,14 @@ static void message_take_envelope(struct message *m, const struct envelope *env)
         r->n = (uint32_t)i;
         r->state = held ? RECIPIENT_HELD : RECIPIENT_QUEUED;
         r->reply = held ? SLICE("held by a route") : SLICE_EMPTY;
-        r->next_wall_ms = m->received_wall_ms;
+        r->release_wall_ms = env->release_wall_ms;
+        r->next_wall_ms = recipient_begins(r, m->received_wall_ms);
         r->address = message_intern(m, env->recipients[i]);
         r->reverse_path = m->reverse_path;
+        if (env->wishes != NULL) {
+            r->wish.notify = env->wishes[i].notify;
+            r->wish.original = message_intern(m, env->wishes[i].original);
+        }
     }
 }
 
@@ -318,7 +327,22 @@ void event_writes(struct queue *q, const struct event *e, struct writes *w)
     writes_end(w, TABLE_EVENT, codec_key_u64_u64(e->id, id_source_next(&q->sequences)), false);
 }
 
-void commit_message_writes(struct queue *q, struct message *m, struct writes *w)
+/* An event of its own when the sender wants the message to go later. */
+static uint32_t postponed_writes(struct queue *q, const struct message *m, struct writes *w)
+{
+    uint64_t release = m->recipients[0].release_wall_ms;
+    char until[MAIL_RFC3339_MAX], text[80];
+    struct event e = { .id = m->id, .type = EVENT_POSTPONED, .wall_ms = m->received_wall_ms };
+
+    if (release <= m->received_wall_ms)
+        return 0;
+    snprintf(text, sizeof text, "until %s, as its sender asked", mail_rfc3339_format(release, until));
+    e.text = slice_str(text);
+    event_writes(q, &e, w);
+    return 1;
+}
+
+uint32_t commit_message_writes(struct queue *q, struct message *m, struct writes *w)
 {
     struct event received = {
         .id = m->id,
@@ -345,6 +369,7 @@ void commit_message_writes(struct queue *q, struct message *m, struct writes *w)
     if (!header_inline)
         writes_put_chunks(w, TABLE_BODY, m->id, RECORD_HEADER_CHUNK, m->header);
     event_writes(q, &received, w);
+    return 1 + postponed_writes(q, m, w);
 }
 
 static struct err commit_run(struct store_job *j, struct store_txn *t)
@@ -362,7 +387,7 @@ static void commit_done(struct store_job *j, struct err e)
             drop_file(d);
         d->done(d->done_ctx, e, NULL);
     } else {
-        atomic_fetch_add(&q->events_waiting, 1);
+        atomic_fetch_add(&q->events_waiting, d->events);
         if (q->opt.arrived != NULL)
             q->opt.arrived(q->opt.ctx, d->message);
         d->done(d->done_ctx, ERR_OK, d->message);
@@ -387,7 +412,7 @@ static void draft_store(struct queue_draft *d)
         m->body_bytes = d->body_bytes;
         m->body_crc = d->body_crc;
     }
-    commit_message_writes(d->q, m, &d->writes);
+    d->events = commit_message_writes(d->q, m, &d->writes);
     d->job.cost_bytes = d->writes.cost_bytes;
     store_submit(d->q->store, &d->job);
 }

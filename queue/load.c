@@ -79,12 +79,14 @@ static void intern_strings(struct message *m, size_t room)
     m->helo = message_intern(m, m->helo);
     m->protocol = message_intern(m, m->protocol);
     m->message_id = message_intern(m, m->message_id);
+    m->envelope_id = message_intern(m, m->envelope_id);
     for (uint32_t i = 0; i < m->recipient_count; i++) {
         struct recipient *r = &m->recipients[i];
 
         r->address = message_intern(m, r->address);
         r->reply = message_intern(m, r->reply);
         r->relay = message_intern(m, r->relay);
+        r->wish.original = message_intern(m, r->wish.original);
         r->reverse_path = m->reverse_path;
     }
 }
@@ -109,7 +111,7 @@ static struct err read_recipients(struct store_txn *t, struct message *m, size_t
                 m->recipients = mem_grow(m->recipients, cap, sizeof *m->recipients);
             }
             m->recipients[m->recipient_count++] = r;
-            *room += r.address.len + r.reply.len + r.relay.len;
+            *room += r.address.len + r.reply.len + r.relay.len + r.wish.original.len;
         }
         e = store_cursor_next(c, &key, &value);
     }
@@ -136,7 +138,7 @@ static struct err load_run(struct store_job *j, struct store_txn *t)
     if (err_failed(e))
         return e;
     room += m->reverse_path.len + m->client_addr.len + m->client_name.len + m->helo.len +
-            m->protocol.len + m->message_id.len;
+            m->protocol.len + m->message_id.len + m->envelope_id.len;
     e = read_recipients(t, m, &room);
     if (err_failed(e))
         return e;

@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "base/err.h"
+#include "mail/param.h"
 #include "mail/reply.h"
 
 #include <stdatomic.h>
@@ -37,13 +38,24 @@ struct recipient {
     struct slice reverse_path; /* the message's, so that the start reads one table only */
     struct slice reply;    /* last reply's text or our reason, cut to RECIPIENT_REPLY_MAX */
     struct slice relay;    /* next hop of the last attempt: "host[addr]:port" */
+    struct mail_wish wish; /* of its sender: NOTIFY, ORCPT */
+    uint64_t release_wall_ms; /* no attempt before, and its time counts from here (RFC 4865); 0 = at once */
 };
+
+/* From when its expiry and the delay warning count. */
+static inline uint64_t recipient_begins(const struct recipient *r, uint64_t received_wall_ms)
+{
+    return r->release_wall_ms > received_wall_ms ? r->release_wall_ms : received_wall_ms;
+}
 
 #define RECIPIENT_REPLY_MAX 512u
 
 enum { /* message flags */
     MESSAGE_EIGHT_BIT = 1,
     MESSAGE_DSN = 2, /* we made it: null reverse-path, never bounced */
+    MESSAGE_RETURN_FULL = 4,   /* RET= of its sender: a notice of failure returns all of it, */
+    MESSAGE_RETURN_HEADER = 8, /* or its header only (RFC 3461 section 4.3); neither: we choose */
+    MESSAGE_SMTPUTF8 = 16,     /* addresses and header fields may be in UTF-8 (RFC 6531) */
 };
 
 enum body_place { BODY_CHUNKS = 1, BODY_BLOB = 2 };
@@ -59,6 +71,7 @@ struct message {
     struct slice helo;
     struct slice protocol;     /* ESMTP, SMTP … */
     struct slice message_id;   /* of the header, without brackets */
+    struct slice envelope_id;  /* ENVID as given, in xtext; or empty */
     struct slice header;       /* with the empty line; empty when not loaded */
     struct slice body;         /* when in memory */
     bool body_loaded;

@@ -84,8 +84,8 @@ static void format_post(struct loop *l, struct post *p)
     p->run(p);
 }
 
-/* ERR_NOT_FOUND: a new queue. */
-static struct err check_format(struct queue *q)
+/* *mark: there is none yet (a new queue), or that of the release before. */
+static struct err check_format(struct queue *q, bool *mark)
 {
     struct store_txn *t = NULL;
     struct slice value;
@@ -94,8 +94,16 @@ static struct err check_format(struct queue *q)
     if (err_failed(e))
         return e;
     e = store_get(t, TABLE_SYSTEM, slice_str(format_key), &value);
-    if (!err_failed(e) && codec_key_read_u32(value, 0) != QUEUE_FORMAT)
-        e = err_make(ERR_VERSION, "queue format: written by another release");
+    *mark = e.kind == ERR_NOT_FOUND;
+    if (*mark) {
+        e = ERR_OK;
+    } else if (!err_failed(e)) {
+        uint32_t format = codec_key_read_u32(value, 0);
+
+        *mark = format == QUEUE_FORMAT_BEFORE;
+        if (format != QUEUE_FORMAT && !*mark)
+            e = err_make(ERR_VERSION, "queue format: written by another release");
+    }
     store_snapshot_end(t);
     return e;
 }
@@ -142,6 +150,7 @@ static struct err raise_ids(struct queue *q, struct store *s, unsigned table)
 struct err queue_open(const struct queue_options *opt, struct queue **out)
 {
     struct queue *q = mem_new(struct queue);
+    bool mark = false;
     struct err e;
 
     q->opt = *opt;
@@ -152,12 +161,9 @@ struct err queue_open(const struct queue_options *opt, struct queue **out)
     if (!err_failed(e))
         e = open_store(q, "queue", queue_table_names, QUEUE_TABLE_COUNT, &q->store);
     if (!err_failed(e)) {
-        e = check_format(q);
-        if (e.kind == ERR_NOT_FOUND) {
-            e = ERR_OK;
-            if (!opt->read_only)
-                write_format(q);
-        }
+        e = check_format(q, &mark);
+        if (!err_failed(e) && mark && !opt->read_only)
+            write_format(q);
     }
     if (!err_failed(e))
         e = open_store(q, "history", history_table_names, HISTORY_TABLE_COUNT, &q->history);

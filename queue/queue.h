@@ -60,8 +60,11 @@ struct envelope {
     struct slice reverse_path;
     const struct slice *recipients; /* canonical addresses */
     const bool *held;               /* per recipient: kept until released; or NULL: none is */
+    const struct mail_wish *wishes; /* per recipient (RFC 3461); or NULL: none */
     size_t recipient_count;
     struct slice client_addr, client_name, helo, protocol;
+    struct slice envelope_id;       /* ENVID */
+    uint64_t release_wall_ms;       /* no attempt before (RFC 4865); 0: at once */
     uint32_t flags; /* MESSAGE_* */
 };
 
@@ -111,11 +114,14 @@ struct queue_update {
     size_t change_count;
     bool message_done;             /* no recipient is left: the message goes */
     bool body_is_file;             /* then its file goes too */
-    struct message *dsn;           /* committed in the same transaction; taken over; or NULL */
+    struct message *const *dsns;   /* committed in the same transaction; each taken over */
+    size_t dsn_count;              /* at most QUEUE_DSNS_MAX */
 };
 
-/* All or nothing, in one transaction. done on home; a failed update changed
- * nothing and may be given again. m is the DSN, if there was one. */
+#define QUEUE_DSNS_MAX 2u /* of failure, and that some were passed on */
+
+/* All or nothing, in one transaction. done on home, its m always NULL; a
+ * failed update changed nothing and may be given again. */
 void queue_apply(struct queue *q, const struct queue_update *u, struct loop *home, queue_done *done,
                  void *ctx);
 

@@ -17,8 +17,8 @@ struct queue {
     _Atomic uint64_t events_waiting; /* in the queue environment, for the move to history */
 };
 
-/* Adds the writes that make m durable, with its `received` event. */
-void commit_message_writes(struct queue *q, struct message *m, struct writes *w);
+/* Adds the writes that make m durable, with its first events; their number. */
+uint32_t commit_message_writes(struct queue *q, struct message *m, struct writes *w);
 void event_writes(struct queue *q, const struct event *e, struct writes *w);
 
 #endif

@@ -1,8 +1,8 @@
 /* queue/record.c - encoding of what the queue stores. */
 #include "queue/record.h"
 
-#define MESSAGE_VERSION 1
-#define RECIPIENT_VERSION 1
+#define MESSAGE_VERSION 2   /* 1: without envelope_id */
+#define RECIPIENT_VERSION 2 /* 1: without wish, release_wall_ms */
 #define EVENT_VERSION 1
 
 const char *const queue_table_names[QUEUE_TABLE_COUNT] = { "message", "recipient", "body", "event",
@@ -26,14 +26,15 @@ static struct mail_status get_status(struct codec_reader *r)
     return st;
 }
 
-/* Opens a record and checks the version byte. */
-static struct err open_version(struct slice record, unsigned known, struct codec_reader *r)
+/* Opens a record and checks the version byte: `known`, or the one before. */
+static struct err open_version(struct slice record, unsigned known, struct codec_reader *r, unsigned *version)
 {
     struct err e = codec_open(record, r);
 
     if (err_failed(e))
         return e;
-    if (codec_u8(r) != known)
+    *version = codec_u8(r);
+    if (*version == 0 || *version > known || *version + 1 < known)
         return err_make(ERR_VERSION, "record of an unknown version");
     return ERR_OK;
 }
@@ -64,6 +65,7 @@ void record_message_put(struct buf *b, const struct message *m, bool *header_inl
     codec_put_bytes(b, m->helo);
     codec_put_bytes(b, m->protocol);
     codec_put_bytes(b, m->message_id);
+    codec_put_bytes(b, m->envelope_id);
     *header_inline = buf_len(b) - start + m->header_bytes + 16 <= RECORD_LEAF_MAX;
     codec_put_u8(b, *header_inline);
     if (*header_inline)
@@ -74,7 +76,8 @@ void record_message_put(struct buf *b, const struct message *m, bool *header_inl
 struct err record_message_get(struct slice record, struct message *m, bool *header_inline)
 {
     struct codec_reader r;
-    struct err e = open_version(record, MESSAGE_VERSION, &r);
+    unsigned version;
+    struct err e = open_version(record, MESSAGE_VERSION, &r, &version);
 
     if (err_failed(e))
         return e;
@@ -92,6 +95,7 @@ struct err record_message_get(struct slice record, struct message *m, bool *head
     m->helo = codec_bytes(&r);
     m->protocol = codec_bytes(&r);
     m->message_id = codec_bytes(&r);
+    m->envelope_id = version >= 2 ? codec_bytes(&r) : SLICE_EMPTY;
     *header_inline = codec_u8(&r) != 0;
     if (*header_inline)
         m->header = codec_bytes(&r);
@@ -114,13 +118,17 @@ void record_recipient_put(struct buf *b, const struct recipient *rc)
     codec_put_bytes(b, rc->reverse_path);
     codec_put_bytes(b, slice_head(rc->reply, RECIPIENT_REPLY_MAX));
     codec_put_bytes(b, rc->relay);
+    codec_put_u8(b, rc->wish.notify);
+    codec_put_bytes(b, rc->wish.original);
+    codec_put_u64(b, rc->release_wall_ms);
     codec_seal(b, start);
 }
 
 struct err record_recipient_get(struct slice record, struct recipient *rc)
 {
     struct codec_reader r;
-    struct err e = open_version(record, RECIPIENT_VERSION, &r);
+    unsigned version;
+    struct err e = open_version(record, RECIPIENT_VERSION, &r, &version);
 
     if (err_failed(e))
         return e;
@@ -135,6 +143,9 @@ struct err record_recipient_get(struct slice record, struct recipient *rc)
     rc->reverse_path = codec_bytes(&r);
     rc->reply = codec_bytes(&r);
     rc->relay = codec_bytes(&r);
+    rc->wish.notify = version >= 2 ? codec_u8(&r) : 0;
+    rc->wish.original = version >= 2 ? codec_bytes(&r) : SLICE_EMPTY;
+    rc->release_wall_ms = version >= 2 ? codec_u64(&r) : 0;
     if (rc->state != RECIPIENT_QUEUED && rc->state != RECIPIENT_HELD)
         r.fault = true;
     return close_record(&r);
@@ -171,6 +182,8 @@ const char *event_type_text(enum event_type t)
         return "dropped";
     case EVENT_DAMAGED:
         return "damaged";
+    case EVENT_POSTPONED:
+        return "postponed";
     }
     return "unknown";
 }
@@ -199,7 +212,8 @@ void record_event_put(struct buf *b, const struct event *e)
 struct err record_event_get(struct slice record, struct event *e)
 {
     struct codec_reader r;
-    struct err err = open_version(record, EVENT_VERSION, &r);
+    unsigned version;
+    struct err err = open_version(record, EVENT_VERSION, &r, &version);
 
     if (err_failed(err))
         return err;

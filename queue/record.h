@@ -8,6 +8,10 @@
  *   event      id, sequence        → struct event
  *   system     name                → format version
  * Decoded slices point into the record.
+ *
+ * A record begins with its version. Written is always the newest; what the
+ * release before wrote is read too, and becomes new when it is next written.
+ * A release that knows neither is kept off by the format number.
  */
 #ifndef QUEUE_RECORD_H
 #define QUEUE_RECORD_H
@@ -21,7 +25,8 @@ extern const char *const queue_table_names[QUEUE_TABLE_COUNT];
 enum history_table { HISTORY_EVENT, HISTORY_INDEX, HISTORY_SYSTEM, HISTORY_TABLE_COUNT };
 extern const char *const history_table_names[HISTORY_TABLE_COUNT];
 
-#define QUEUE_FORMAT 1
+#define QUEUE_FORMAT 2
+#define QUEUE_FORMAT_BEFORE 1 /* read, and raised when the queue is opened to write */
 #define RECORD_LEAF_MAX 2000u /* a record up to this size stays in its leaf page */
 #define RECORD_HEADER_CHUNK 0x80000000u
 
@@ -50,6 +55,7 @@ enum event_type {
     EVENT_DISCARDED,
     EVENT_DROPPED,  /* a DSN that could not be delivered */
     EVENT_DAMAGED,  /* the stored content does not match its checksum */
+    EVENT_POSTPONED, /* the sender wants it to go later; detail names the time */
 };
 
 const char *event_type_text(enum event_type t); /* "received", "delivered"… */

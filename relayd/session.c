@@ -201,6 +201,7 @@ static void session_free(struct session *s)
     buf_release(&s->recipient_text);
     free(s->recipient_ends);
     free(s->recipient_held);
+    free(s->wishes);
     acceptor_config_unref(s->config);
     free(s);
 }

@@ -20,7 +20,7 @@ static void add_received(struct session *s)
         .client_name = "",
         .client_addr = addr,
         .by = s->config->settings->hostname,
-        .with = smtp_server_esmtp(s->engine) ? "ESMTP" : "SMTP",
+        .with = session_protocol(s),
         .tls = "",
         .id = queue_id_format(queue_draft_id(s->draft), id),
         .for_ = one,
@@ -123,8 +123,11 @@ void session_message_end(void *ctx, const struct smtp_content *content)
         .recipient_count = s->recipient_count,
         .client_addr = slice_str(s->client),
         .helo = slice_str(smtp_server_helo(s->engine)),
-        .protocol = smtp_server_esmtp(s->engine) ? SLICE("ESMTP") : SLICE("SMTP"),
-        .flags = content->eight_bit ? MESSAGE_EIGHT_BIT : 0,
+        .protocol = slice_str(session_protocol(s)),
+        .wishes = s->wishes,
+        .envelope_id = buf_bytes(&s->envelope_id),
+        .release_wall_ms = s->release_wall_ms,
+        .flags = s->message_flags | (content->eight_bit ? MESSAGE_EIGHT_BIT : 0),
     };
 
     for (uint32_t i = 0; i < s->recipient_count; i++)

@@ -2,6 +2,7 @@
 #include "relayd/session_internal.h"
 
 #include "base/mem.h"
+#include "mail/header.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -29,18 +30,31 @@ void session_sender(void *ctx, const struct smtp_sender *from)
     if (session_store_refuses(s))
         return;
     s->sender = from->path;
+    s->message_flags = (from->smtputf8 ? MESSAGE_SMTPUTF8 : 0) |
+                       (from->ret == MAIL_RETURN_FULL ? MESSAGE_RETURN_FULL : 0) |
+                       (from->ret == MAIL_RETURN_HEADER ? MESSAGE_RETURN_HEADER : 0);
+    buf_clear(&s->envelope_id);
+    buf_add(&s->envelope_id, from->envelope_id);
+    s->release_wall_ms = from->release_wall_ms;
     smtp_server_answer(s->engine, 250, "2.1.0 Ok");
 }
 
-static void add_recipient(struct session *s, struct slice address, bool held)
+static struct slice copy_of(struct slice s)
+{
+    return s.len != 0 ? slice_make(mem_dup(s.ptr, s.len), s.len) : SLICE_EMPTY;
+}
+
+static void add_recipient(struct session *s, struct slice address, bool held, const struct mail_wish *wish)
 {
     if (s->recipient_count == s->recipient_cap) {
         s->recipient_cap = s->recipient_cap != 0 ? s->recipient_cap * 2 : 4;
         s->recipient_ends = mem_grow(s->recipient_ends, s->recipient_cap, sizeof *s->recipient_ends);
         s->recipient_held = mem_grow(s->recipient_held, s->recipient_cap, sizeof *s->recipient_held);
+        s->wishes = mem_grow(s->wishes, s->recipient_cap, sizeof *s->wishes);
     }
     buf_add(&s->recipient_text, address);
     s->recipient_held[s->recipient_count] = held;
+    s->wishes[s->recipient_count] = (struct mail_wish){ wish->notify, copy_of(wish->original) };
     s->recipient_ends[s->recipient_count++] = (uint32_t)buf_len(&s->recipient_text);
 }
 
@@ -109,12 +123,22 @@ void session_recipient(void *ctx, const struct smtp_recipient *to)
         return;
     }
     if (!have_recipient(s, address))
-        add_recipient(s, address, route->action == ROUTE_HOLD);
+        add_recipient(s, address, route->action == ROUTE_HOLD, &to->wish);
     smtp_server_answer(s->engine, 250, "2.1.5 Ok");
+}
+
+const char *session_protocol(const struct session *s)
+{
+    return mail_protocol_name(smtp_server_esmtp(s->engine), false, false, (s->message_flags & MESSAGE_SMTPUTF8) != 0);
 }
 
 void session_forget_envelope(struct session *s)
 {
+    for (uint32_t i = 0; i < s->recipient_count; i++)
+        free((char *)s->wishes[i].original.ptr);
+    buf_release(&s->envelope_id);
+    s->message_flags = 0;
+    s->release_wall_ms = 0;
     buf_clear(&s->recipient_text);
     s->recipient_count = 0;
     s->sender.len = s->sender.local_len = 0;

@@ -30,9 +30,13 @@ struct session {
     char client[NET_ADDR_TEXT_MAX];
 
     struct mail_path sender;
+    uint32_t message_flags;   /* of MAIL: MESSAGE_SMTPUTF8, MESSAGE_RETURN_* */
+    struct buf envelope_id;
+    uint64_t release_wall_ms;
     struct buf recipient_text;
     uint32_t *recipient_ends; /* in recipient_text */
     bool *recipient_held;     /* by a route */
+    struct mail_wish *wishes; /* of the recipients; each original is a copy */
     uint32_t recipient_count, recipient_cap;
     struct queue_draft *draft;
     uint64_t message_begun_ms;
@@ -50,6 +54,7 @@ void session_recipient(void *ctx, const struct smtp_recipient *to);
 bool session_store_refuses(struct session *s); /* the client was told so */
 struct slice session_recipient_at(const struct session *s, uint32_t i);
 void session_forget_envelope(struct session *s);
+const char *session_protocol(const struct session *s); /* of this message: ESMTP, UTF8SMTP… */
 
 /* session_content.c: likewise */
 void session_message_begin(void *ctx);

@@ -10,6 +10,7 @@
 
 #include "auth/sasl_client.h"
 #include "base/buf.h"
+#include "mail/param.h"
 #include "mail/path.h"
 #include "mail/reply.h"
 
@@ -82,6 +83,11 @@ struct smtp_transaction {
     unsigned recipient_count;
     uint64_t size_bytes;             /* content, for SIZE= */
     bool eight_bit;                  /* content has 8-bit bytes: BODY=8BITMIME */
+    bool smtputf8;                   /* its header is in UTF-8: only to who takes SMTPUTF8, else it fails */
+    /* For a next hop with DSN; from another nothing is asked. */
+    const struct mail_wish *wishes;  /* per recipient; or NULL: none; valid as long as recipients */
+    struct slice envelope_id;
+    enum mail_return ret;
 };
 
 struct smtp_client_handler {

@@ -79,6 +79,8 @@ static bool refuse_message(struct smtp_client *c)
         o = own_words(SMTP_FAILED, STATUS(5, 1, 7), "sender's address can't be sent");
     else if (!is_ascii(t->reverse_path) && !c->offer.smtputf8)
         o = own_words(SMTP_FAILED, STATUS(5, 6, 7), "next hop takes no non-ASCII address");
+    else if (t->smtputf8 && !c->offer.smtputf8)
+        o = own_words(SMTP_FAILED, STATUS(5, 6, 7), "next hop takes no header with non-ASCII characters");
     else
         return false;
     client_settle(c, &o);
@@ -91,7 +93,7 @@ static unsigned choose_recipients(struct smtp_client *c)
     unsigned max = c->offer.recipients_max, wanted = 0;
     struct smtp_outcome o;
 
-    c->utf8 = !is_ascii(c->t.reverse_path);
+    c->utf8 = c->t.smtputf8 || !is_ascii(c->t.reverse_path);
     for (unsigned i = 0; i < c->t.recipient_count; i++) {
         struct slice path = c->t.recipients[i];
 
@@ -129,14 +131,37 @@ static void write_mail(struct smtp_client *c)
         buf_add(&c->out, SLICE(" BODY=8BITMIME"));
     if (c->utf8)
         buf_add(&c->out, SLICE(" SMTPUTF8"));
+    if (c->offer.dsn && t->ret != MAIL_RETURN_UNSPECIFIED)
+        buf_add_str(&c->out, t->ret == MAIL_RETURN_FULL ? " RET=FULL" : " RET=HDRS");
+    if (c->offer.dsn && t->envelope_id.len > 0 && !has_control(t->envelope_id)) {
+        buf_add(&c->out, SLICE(" ENVID="));
+        buf_add(&c->out, t->envelope_id);
+    }
     buf_add(&c->out, SLICE("\r\n"));
+}
+
+static void write_wish(struct smtp_client *c, const struct mail_wish *w)
+{
+    char notify[MAIL_NOTIFY_TEXT_MAX];
+
+    if (w->notify != 0) {
+        buf_add(&c->out, SLICE(" NOTIFY="));
+        buf_add_str(&c->out, mail_notify_format(w->notify, notify));
+    }
+    if (w->original.len > 0 && !has_control(w->original)) {
+        buf_add(&c->out, SLICE(" ORCPT="));
+        mail_orcpt_add_ascii(&c->out, w->original);
+    }
 }
 
 static void write_rcpt(struct smtp_client *c, unsigned n)
 {
     buf_add(&c->out, SLICE("RCPT TO:<"));
     buf_add(&c->out, c->t.recipients[n]);
-    buf_add(&c->out, SLICE(">\r\n"));
+    buf_add_byte(&c->out, '>');
+    if (c->offer.dsn && c->t.wishes != NULL)
+        write_wish(c, &c->t.wishes[n]);
+    buf_add(&c->out, SLICE("\r\n"));
 }
 
 /* The steps of a transaction: in a burst the command is out already. */

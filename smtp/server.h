@@ -14,6 +14,8 @@
 #define SMTP_SERVER_H
 
 #include "base/buf.h"
+#include "base/clock.h"
+#include "mail/param.h"
 #include "mail/path.h"
 #include "mail/reply.h"
 
@@ -31,6 +33,10 @@ struct smtp_server_options { /* shared by many sessions, outlives them */
     uint64_t command_timeout_ms; /* 5 minutes */
     uint64_t data_timeout_ms;    /* between pieces of content: 3 minutes */
     bool repair_line_ends;       /* bare LF ends a line, in commands too */
+    /* FUTURERELEASE (RFC 4865) with holds of at most this; 0: not offered. The
+     * clock is needed for it alone. */
+    uint64_t release_max_ms;
+    const struct clock *clock;
 };
 
 /* AUTH (RFC 4954) as it stands for one session now; see smtp_server_set_auth. */
@@ -46,10 +52,15 @@ struct smtp_sender { /* MAIL FROM */
     struct mail_path path;
     uint64_t size; /* SIZE=, 0 if not said */
     enum smtp_body body;
+    bool smtputf8;            /* addresses and header may be in UTF-8 (RFC 6531) */
+    enum mail_return ret;     /* RET= (RFC 3461) */
+    struct slice envelope_id; /* ENVID=, in xtext as given, or empty */
+    uint64_t release_wall_ms; /* HOLDFOR=, HOLDUNTIL=: not before; 0: at once */
 };
 
 struct smtp_recipient { /* RCPT TO */
     struct mail_path path;
+    struct mail_wish wish; /* NOTIFY=, ORCPT= (RFC 3461) */
 };
 
 /* What the engine knows when content begins or ends. */

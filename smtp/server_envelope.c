@@ -1,91 +1,10 @@
 /* smtp/server_envelope.c - MAIL and RCPT: the envelope's paths and the
- * parameters behind them, checked to the letter before anybody is asked.
+ * parameters behind them (server_params.c), checked to the letter before
+ * anybody is asked.
  */
 #include "smtp/server_private.h"
 
-#include "base/mem.h"
-
 #include <stdlib.h>
-
-/* One keyword of MAIL or RCPT (RFC 5321 section 4.1.2, esmtp-param). */
-struct param {
-    const char *keyword;
-    /* NULL, or why not: code and text of the reply. */
-    const char *(*take)(struct smtp_server *s, struct slice value, struct smtp_sender *from);
-};
-
-static const char *take_size(struct smtp_server *s, struct slice value, struct smtp_sender *from)
-{
-    if (value.len == 0 || value.len > 20 || !slice_u64(value, &from->size))
-        return "501 5.5.4 SIZE needs a number";
-    return NULL;
-}
-
-static const char *take_body(struct smtp_server *s, struct slice value, struct smtp_sender *from)
-{
-    if (slice_eq_nocase(value, SLICE("8BITMIME")))
-        from->body = SMTP_BODY_8BITMIME;
-    else if (slice_eq_nocase(value, SLICE("7BIT")))
-        from->body = SMTP_BODY_7BIT;
-    else if (slice_eq_nocase(value, SLICE("BINARYMIME")))
-        return "555 5.5.4 BINARYMIME is not offered";
-    else
-        return "501 5.5.4 BODY is 7BIT or 8BITMIME";
-    return NULL;
-}
-
-static const char *take_auth(struct smtp_server *s, struct slice value, struct smtp_sender *from)
-{
-    return s->auth != NULL ? server_auth_param(value) : "555 5.5.4 parameter not supported";
-}
-
-static const struct param mail_params[] = {
-    { "SIZE", take_size },
-    { "BODY", take_body },
-    { "AUTH", take_auth },
-};
-
-static bool keyword_valid(struct slice keyword)
-{
-    for (size_t i = 0; i < keyword.len; i++) {
-        char c = keyword.ptr[i];
-
-        if (!ascii_is_alnum(c) && (c != '-' || i == 0))
-            return false;
-    }
-    return keyword.len > 0;
-}
-
-/* Each keyword once, each known, each with a good value. */
-static const char *take_params(struct smtp_server *s, struct slice rest, const struct param *params,
-                               size_t count, struct smtp_sender *from)
-{
-    unsigned seen = 0;
-    struct slice part;
-
-    while (slice_split(&rest, ' ', &part)) {
-        size_t equals = slice_find(part, '=');
-        struct slice keyword = slice_head(part, equals);
-        const char *why;
-        size_t i = 0;
-
-        if (part.len == 0)
-            continue;
-        if (!keyword_valid(keyword))
-            return "501 5.5.4 malformed parameter";
-        while (i < count && !slice_eq_nocase(keyword, slice_str(params[i].keyword)))
-            i++;
-        if (i == count)
-            return "555 5.5.4 parameter not supported";
-        if ((seen & (1u << i)) != 0)
-            return "501 5.5.4 parameter given twice";
-        seen |= 1u << i;
-        why = params[i].take(s, slice_from(part, equals + 1), from);
-        if (why != NULL)
-            return why;
-    }
-    return NULL;
-}
 
 /* A reply kept as one string: "501 5.5.4 …". */
 static void reply_text(struct smtp_server *s, const char *reply)
@@ -140,12 +59,16 @@ void server_mail(struct smtp_server *s, struct slice args)
 
     if (server_auth_refuses_mail(s))
         return;
-    if (!take_path(s, "FROM", MAIL_PATH_NULL_OK, &args, &from.path))
+    /* Whether the path may be in UTF-8 is said behind it. */
+    if (!take_path(s, "FROM", MAIL_PATH_NULL_OK | MAIL_PATH_UTF8_OK, &args, &from.path))
         return;
-    /* Without EHLO no parameter was offered. */
-    why = take_params(s, args, mail_params, s->esmtp ? countof(mail_params) : 0, &from);
+    why = server_mail_params(s, args, &from);
     if (why != NULL) {
         reply_text(s, why);
+        return;
+    }
+    if (from.path.utf8 && !from.smtputf8) {
+        reply_bad_path(s, MAIL_PATH_NON_ASCII, true);
         return;
     }
     if (max != 0 && from.size > max) {
@@ -158,6 +81,7 @@ void server_mail(struct smtp_server *s, struct slice args)
     }
     s->transactions++;
     s->transaction = true;
+    s->utf8 = from.smtputf8;
     server_ask(s, ASK_SENDER);
     s->handler->sender(s->ctx, &from);
 }
@@ -167,9 +91,9 @@ void server_rcpt(struct smtp_server *s, struct slice args)
     struct smtp_recipient to = { 0 };
     const char *why;
 
-    if (!take_path(s, "TO", MAIL_PATH_POSTMASTER_OK, &args, &to.path))
+    if (!take_path(s, "TO", MAIL_PATH_POSTMASTER_OK | (s->utf8 ? MAIL_PATH_UTF8_OK : 0), &args, &to.path))
         return;
-    why = take_params(s, args, NULL, 0, NULL);
+    why = server_rcpt_params(s, args, &to);
     if (why != NULL) {
         reply_text(s, why);
         return;

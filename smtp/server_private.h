@@ -1,9 +1,9 @@
 /* smtp/server_private.h - what the files of the server engine share.
  *
  * server.c pumps bytes through the phases, server_verbs.c holds the table of
- * commands, server_envelope.c reads MAIL and RCPT, server_content.c takes
- * DATA and BDAT, server_auth.c carries a login's bytes, server_reply.c writes
- * what goes out.
+ * commands, server_envelope.c reads MAIL and RCPT, server_params.c what stands
+ * behind their paths, server_content.c takes DATA and BDAT, server_auth.c
+ * carries a login's bytes, server_reply.c writes what goes out.
  */
 #ifndef SMTP_SERVER_PRIVATE_H
 #define SMTP_SERVER_PRIVATE_H
@@ -91,6 +91,7 @@ struct smtp_server {
     bool authenticated;
     bool auth_seen;             /* lines that are no command may be a login's */
     bool auth_open;             /* the handler was told of an exchange and not of its end */
+    bool utf8;                  /* this transaction's MAIL said SMTPUTF8 */
     unsigned recipients;
     unsigned errors, idle_commands, transactions;
 };
@@ -129,6 +130,11 @@ struct slice server_auth_hide(struct smtp_server *s, struct slice line);
 /* Input that waits: where it may hold a password, without copies left behind. */
 void server_wait_input(struct smtp_server *s, struct slice bytes);
 void server_drop_input(struct smtp_server *s);
+
+/* server_params.c: what stands behind the path; NULL, or why not: code and
+ * text of the reply. */
+const char *server_mail_params(struct smtp_server *s, struct slice rest, struct smtp_sender *from);
+const char *server_rcpt_params(struct smtp_server *s, struct slice rest, struct smtp_recipient *to);
 
 /* server_content.c */
 void server_data(struct smtp_server *s, struct slice args);

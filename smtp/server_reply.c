@@ -117,12 +117,27 @@ static bool offer_auth(struct smtp_server *s)
     return true;
 }
 
+/* RFC 4865 section 3: how long at most, in seconds, and until when. */
+static bool offer_future_release(struct smtp_server *s)
+{
+    char until[MAIL_RFC3339_MAX];
+
+    if (s->opt->release_max_ms == 0)
+        return false;
+    buf_add(&s->out, SLICE("FUTURERELEASE "));
+    buf_add_u64(&s->out, s->opt->release_max_ms / SECOND_MS);
+    buf_add_byte(&s->out, ' ');
+    buf_add_str(&s->out, mail_rfc3339_format(clock_wall_ms(s->opt->clock) + s->opt->release_max_ms, until));
+    return true;
+}
+
 static const struct offer {
     const char *keyword;
     bool (*write)(struct smtp_server *s); /* false, and nothing written: not offered */
 } offers[] = {
     { "PIPELINING", NULL },          { NULL, offer_size }, { "8BITMIME", NULL },
-    { "ENHANCEDSTATUSCODES", NULL }, { "CHUNKING", NULL }, { NULL, offer_limits },
+    { "ENHANCEDSTATUSCODES", NULL }, { "CHUNKING", NULL }, { "DSN", NULL },
+    { "SMTPUTF8", NULL },            { NULL, offer_limits }, { NULL, offer_future_release },
     { NULL, offer_auth },
 };
 

@@ -326,8 +326,11 @@ static void a_composed_message_is_stored_with_the_change(void **state)
     uint64_t dsn_id;
     struct loaded l;
 
-    u.dsn = queue_compose(f->q, &env, SLICE("Subject: dsn\r\n\r\n"), SLICE("sorry\r\n"));
-    dsn_id = u.dsn->id;
+    struct message *dsn = queue_compose(f->q, &env, SLICE("Subject: dsn\r\n\r\n"), SLICE("sorry\r\n"));
+
+    u.dsns = &dsn;
+    u.dsn_count = 1;
+    dsn_id = dsn->id;
     assert_true(dsn_id > id);
     queue_apply(f->q, &u, &f->loop, queue_fix_done, f);
     assert_int_equal(stored_recipients(f), 2); /* nothing before the commit */
@@ -339,6 +342,105 @@ static void a_composed_message_is_stored_with_the_change(void **state)
     assert_true((l.m->flags & MESSAGE_DSN) != 0);
     check_body(f, l.m, SLICE("sorry\r\n"));
     message_unref(l.m);
+}
+
+/* What the sender asked for is there after a restart, for each recipient. */
+static void wishes_are_stored(void **state)
+{
+    struct queue_fix *f = *state;
+    static const struct slice to[] = { { "one@example.net", 15 }, { "two@example.net", 15 } };
+    const struct mail_wish wishes[] = { { MAIL_NOTIFY_NEVER, SLICE("rfc822;uno@example.org") }, { 0, SLICE_EMPTY } };
+    struct envelope env = envelope_for(to, 2);
+    struct queue_draft *d = queue_draft_new(f->q, &f->loop);
+    uint64_t id = queue_draft_id(d);
+    struct loaded l;
+
+    env.wishes = wishes;
+    env.envelope_id = SLICE("QQ+2B1");
+    env.release_wall_ms = f->wall_ms + HOUR_MS;
+    env.flags = MESSAGE_RETURN_HEADER | MESSAGE_SMTPUTF8;
+    queue_draft_append(d, SLICE("Subject: x\r\n\r\nbody\r\n"));
+    queue_draft_commit(d, &env, queue_fix_done, f);
+    queue_fix_settle(f);
+    reopen(f, MIB, MIB);
+    l = load(f, id);
+    assert_ok(l.e);
+    assert_int_equal(l.m->flags & (MESSAGE_RETURN_HEADER | MESSAGE_RETURN_FULL | MESSAGE_SMTPUTF8),
+                     MESSAGE_RETURN_HEADER | MESSAGE_SMTPUTF8);
+    assert_slice_str(l.m->envelope_id, "QQ+2B1");
+    assert_int_equal(l.m->recipients[0].wish.notify, MAIL_NOTIFY_NEVER);
+    assert_slice_str(l.m->recipients[0].wish.original, "rfc822;uno@example.org");
+    assert_int_equal(l.m->recipients[1].wish.notify, 0);
+    assert_int_equal(l.m->recipients[1].wish.original.len, 0);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_true(l.m->recipients[i].release_wall_ms == env.release_wall_ms);
+        assert_true(l.m->recipients[i].next_wall_ms == env.release_wall_ms);
+        assert_true(recipient_begins(&l.m->recipients[i], l.m->received_wall_ms) == env.release_wall_ms);
+    }
+    message_unref(l.m);
+}
+
+struct put_format {
+    struct store_job job;
+    unsigned char format;
+};
+
+static struct err put_format_run(struct store_job *j, struct store_txn *t)
+{
+    const char value[4] = { 0, 0, 0, (char)container_of(j, struct put_format, job)->format };
+
+    return store_put(t, TABLE_SYSTEM, SLICE("format"), slice_make(value, sizeof value));
+}
+
+static void format_put(struct store_job *j, struct err e)
+{
+    assert_ok(e);
+}
+
+static void put_format(struct queue_fix *f, unsigned format)
+{
+    struct put_format put = { { .home = &f->loop, .run = put_format_run, .done = format_put }, (unsigned char)format };
+
+    store_submit(queue_store(f->q), &put.job);
+    queue_fix_settle(f);
+}
+
+static uint32_t format_of(struct queue_fix *f)
+{
+    struct store_txn *t;
+    struct slice value;
+    uint32_t format;
+
+    assert_ok(store_snapshot(queue_store(f->q), &t));
+    assert_ok(store_get(t, TABLE_SYSTEM, SLICE("format"), &value));
+    format = codec_key_read_u32(value, 0);
+    store_snapshot_end(t);
+    return format;
+}
+
+/* The queue of the release before is opened, and marked so that it does not
+ * open it again; that of a release to come is not. */
+static void formats(void **state)
+{
+    struct queue_fix *f = *state;
+    struct queue_options opt = { .state_dir = f->path, .clock = &f->clock, .stepped = true };
+    uint64_t id = commit(f, "Subject: x\r\n\r\n", SLICE("body\r\n"), 100);
+    struct queue *other = NULL;
+    struct loaded l;
+
+    assert_int_equal(format_of(f), QUEUE_FORMAT);
+    put_format(f, QUEUE_FORMAT_BEFORE);
+    assert_int_equal(format_of(f), QUEUE_FORMAT_BEFORE);
+    reopen(f, MIB, MIB);
+    queue_fix_settle(f);
+    assert_int_equal(format_of(f), QUEUE_FORMAT);
+    l = load(f, id);
+    assert_ok(l.e);
+    message_unref(l.m);
+    put_format(f, QUEUE_FORMAT + 1);
+    queue_close(f->q);
+    f->q = NULL;
+    assert_err(queue_open(&opt, &other), ERR_VERSION);
 }
 
 /* ---- trouble --------------------------------------------------------------------- */
@@ -509,6 +611,8 @@ int main(void)
         TEST(changes_are_stored),
         TEST(the_last_one_takes_all_with_it),
         TEST(a_composed_message_is_stored_with_the_change),
+        TEST(wishes_are_stored),
+        TEST(formats),
         TEST(a_crash_before_the_commit_leaves_nothing),
         TEST(ids_stay_above_all_stored),
         TEST(damage_is_found),

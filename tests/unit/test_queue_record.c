@@ -22,6 +22,7 @@ static struct message sample_message(void)
         .helo = SLICE("helo\0nul"),
         .protocol = SLICE("ESMTP"),
         .message_id = SLICE("1@x"),
+        .envelope_id = SLICE("QQ+2B1"),
     };
 }
 
@@ -39,6 +40,8 @@ static struct recipient sample_recipient(void)
         .reverse_path = SLICE(""),
         .reply = SLICE("later\nplease"),
         .relay = SLICE("mx[192.0.2.2]:25"),
+        .wish = { MAIL_NOTIFY_SUCCESS | MAIL_NOTIFY_DELAY, SLICE("rfc822;b+2Bc@example.com") },
+        .release_wall_ms = 1795449999999ull,
     };
 }
 
@@ -136,6 +139,7 @@ static void message_there_and_back(void **state)
     assert_int_equal(got.recipient_total, 3);
     assert_true(slice_eq(got.helo, m.helo));
     assert_true(slice_eq(got.message_id, m.message_id));
+    assert_slice_str(got.envelope_id, "QQ+2B1");
     assert_true(slice_eq(got.header, m.header));
     buf_release(&b);
 }
@@ -181,7 +185,107 @@ static void recipient_there_and_back(void **state)
     assert_slice_str(got.address, "b@example.com");
     assert_slice_str(got.reply, "later\nplease");
     assert_slice_str(got.relay, "mx[192.0.2.2]:25");
+    assert_int_equal(got.wish.notify, r.wish.notify);
+    assert_slice_str(got.wish.original, "rfc822;b+2Bc@example.com");
+    assert_true(got.release_wall_ms == r.release_wall_ms);
     buf_release(&b);
+}
+
+/* ---- of the release before ------------------------------------------------------ */
+
+static void put_status_1(struct buf *b, struct mail_status st)
+{
+    codec_put_u16(b, st.class_);
+    codec_put_u16(b, st.subject);
+    codec_put_u16(b, st.detail);
+}
+
+/* As it wrote them; not to be changed. */
+static void put_message_1(struct buf *b, const struct message *m)
+{
+    codec_put_u8(b, 1);
+    codec_put_u64(b, m->received_wall_ms);
+    codec_put_u32(b, m->flags);
+    codec_put_u8(b, (uint8_t)m->body_place);
+    codec_put_u64(b, m->header_bytes);
+    codec_put_u64(b, m->body_bytes);
+    codec_put_u32(b, m->header_crc);
+    codec_put_u32(b, m->body_crc);
+    codec_put_u32(b, m->recipient_total);
+    codec_put_bytes(b, m->reverse_path);
+    codec_put_bytes(b, m->client_addr);
+    codec_put_bytes(b, m->client_name);
+    codec_put_bytes(b, m->helo);
+    codec_put_bytes(b, m->protocol);
+    codec_put_bytes(b, m->message_id);
+    codec_put_u8(b, 1);
+    codec_put_bytes(b, m->header);
+    codec_seal(b, 0);
+}
+
+static void put_recipient_1(struct buf *b, const struct recipient *r)
+{
+    codec_put_u8(b, 1);
+    codec_put_u8(b, r->state);
+    codec_put_u8(b, r->flags);
+    codec_put_u32(b, r->attempts);
+    codec_put_u64(b, r->next_wall_ms);
+    codec_put_u64(b, r->last_wall_ms);
+    codec_put_u32(b, r->code);
+    put_status_1(b, r->status);
+    codec_put_bytes(b, r->address);
+    codec_put_bytes(b, r->reverse_path);
+    codec_put_bytes(b, r->reply);
+    codec_put_bytes(b, r->relay);
+    codec_seal(b, 0);
+}
+
+/* Its records are read, with nothing where it knew of nothing, and are new
+ * when they are written again. */
+static void the_release_before_is_read(void **state)
+{
+    struct message m = sample_message(), got_m = { .envelope_id = SLICE("stale") };
+    struct recipient r = sample_recipient(), got_r = { .release_wall_ms = 1, .wish = { 9, SLICE("stale") } };
+    struct buf old = { 0 }, again = { 0 };
+    bool header_inline = false;
+
+    put_message_1(&old, &m);
+    assert_ok(record_message_get(buf_bytes(&old), &got_m, &header_inline));
+    assert_true(header_inline);
+    assert_slice_str(got_m.header, "Subject: x\r\n\r\n");
+    assert_slice_str(got_m.message_id, "1@x");
+    assert_int_equal(got_m.envelope_id.len, 0);
+    record_message_put(&again, &got_m, &header_inline);
+    assert_int_equal(buf_bytes(&again).ptr[0], 2);
+    buf_clear(&again);
+    buf_release(&old);
+
+    put_recipient_1(&old, &r);
+    assert_ok(record_recipient_get(buf_bytes(&old), &got_r));
+    assert_slice_str(got_r.relay, "mx[192.0.2.2]:25");
+    assert_int_equal(got_r.attempts, 9);
+    assert_int_equal(got_r.wish.notify, 0);
+    assert_int_equal(got_r.wish.original.len, 0);
+    assert_int_equal(got_r.release_wall_ms, 0);
+    record_recipient_put(&again, &got_r);
+    assert_int_equal(buf_bytes(&again).ptr[0], 2);
+    buf_release(&again);
+    buf_release(&old);
+}
+
+/* A record of the release before that is longer than it could be is damage. */
+static void nothing_hides_behind_an_old_record(void **state)
+{
+    struct recipient r = sample_recipient();
+    struct buf b = { 0 }, longer = { 0 };
+
+    put_recipient_1(&b, &r);
+    buf_add(&longer, slice_head(buf_bytes(&b), buf_len(&b) - 4));
+    codec_put_u8(&longer, 0);
+    codec_seal(&longer, 0);
+    assert_err(record_recipient_get(buf_bytes(&longer), &r), ERR_CORRUPT);
+    buf_release(&b);
+    buf_release(&longer);
 }
 
 static void long_reply_is_cut(void **state)
@@ -348,6 +452,7 @@ int main(void)
         cmocka_unit_test(long_reply_is_cut),         cmocka_unit_test(event_there_and_back),
         cmocka_unit_test(every_truncation_is_found), cmocka_unit_test(every_flipped_bit_is_found),
         cmocka_unit_test(sealed_nonsense_is_found),  cmocka_unit_test(unknown_state_is_corrupt),
+        cmocka_unit_test(the_release_before_is_read), cmocka_unit_test(nothing_hides_behind_an_old_record),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

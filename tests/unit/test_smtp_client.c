@@ -4,7 +4,8 @@
  *
  *   S: R:   what the server sends
  *   C:      a line of the client; '*' is anything
- *   T: from=ADDRESS to=ADDRESS,ADDRESS [size=N] [8bit] [longto=N]
+ *   T: from=ADDRESS to=ADDRESS,ADDRESS [size=N] [8bit] [smtputf8]
+ *      [ret=full|hdrs] [envid=XTEXT] [notify=A/B] [orcpt=A/B] (one a recipient)
  *           the owner sends a message; only when the engine is ready
  *   D:      a line of content, D*N: many of them; E: its end (text: the rest)
  *   X: lost TEXT, abort TEXT, quit, block (output is no longer drained),
@@ -49,6 +50,7 @@ struct play {
     struct buf events; /* one a line, not matched yet */
     struct buf message;
     struct slice recipients[RECIPIENTS_MAX];
+    struct mail_wish wishes[RECIPIENTS_MAX];
     unsigned outcomes[RECIPIENTS_MAX];
     unsigned count;
 };
@@ -220,6 +222,20 @@ static void expect_quiet(struct play *p, const struct item *it)
         fail_at(p, it, "handler also saw \"%s\"", buf_cstr(&p->events));
 }
 
+static void take_wishes(struct play *p, const struct item *it, struct slice list, bool notify)
+{
+    struct slice part;
+
+    for (unsigned i = 0; slice_split(&list, '/', &part); i++) {
+        if (i == RECIPIENTS_MAX)
+            fail_at(p, it, "too many");
+        if (!notify)
+            p->wishes[i].original = part;
+        else if (part.len > 0 && !mail_notify_parse(part, &p->wishes[i].notify))
+            fail_at(p, it, "odd notify");
+    }
+}
+
 static void send_message(struct play *p, const struct item *it)
 {
     struct smtp_transaction t = { 0 };
@@ -231,6 +247,7 @@ static void send_message(struct play *p, const struct item *it)
     buf_add(&p->message, buf_bytes(&it->text));
     rest = buf_bytes(&p->message);
     memset(p->outcomes, 0, sizeof p->outcomes);
+    memset(p->wishes, 0, sizeof p->wishes);
     while (slice_split(&rest, ' ', &word)) {
         uint64_t n;
 
@@ -240,6 +257,18 @@ static void send_message(struct play *p, const struct item *it)
             t.size_bytes = n;
         else if (slice_eq(word, SLICE("8bit")))
             t.eight_bit = true;
+        else if (slice_eq(word, SLICE("smtputf8")))
+            t.smtputf8 = true;
+        else if (slice_eq(word, SLICE("ret=full")))
+            t.ret = MAIL_RETURN_FULL;
+        else if (slice_eq(word, SLICE("ret=hdrs")))
+            t.ret = MAIL_RETURN_HEADER;
+        else if (slice_starts_nocase(word, SLICE("envid=")))
+            t.envelope_id = slice_from(word, 6);
+        else if (slice_starts_nocase(word, SLICE("notify=")))
+            take_wishes(p, it, slice_from(word, 7), true);
+        else if (slice_starts_nocase(word, SLICE("orcpt=")))
+            take_wishes(p, it, slice_from(word, 6), false);
         else if (slice_starts_nocase(word, SLICE("to="))) {
             struct slice list = slice_from(word, 3);
 
@@ -250,6 +279,7 @@ static void send_message(struct play *p, const struct item *it)
     }
     t.recipients = p->recipients;
     t.recipient_count = p->count;
+    t.wishes = p->wishes;
     smtp_client_send(p->client, &t);
 }
 

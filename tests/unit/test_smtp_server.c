@@ -26,6 +26,14 @@
 enum mode { BY_LINE, BY_BYTE, BURST, MODES };
 static const char *const mode_names[] = { "by line", "byte by byte", "in one burst" };
 
+/* 2026-11-27T02:34:19Z, always. */
+static uint64_t still_ms(void *ctx)
+{
+    return 1795746859000;
+}
+
+static const struct clock clock_still = { .mono_ms = still_ms, .wall_ms = still_ms };
+
 static const struct smtp_server_options options_default = {
     .hostname = "mx.test",
     .message_size_max = 1 * MIB,
@@ -36,6 +44,7 @@ static const struct smtp_server_options options_default = {
     .received_max = 5,
     .command_timeout_ms = 300 * SECOND_MS,
     .data_timeout_ms = 180 * SECOND_MS,
+    .clock = &clock_still,
 };
 
 struct play {
@@ -110,11 +119,19 @@ static void on_sender(void *ctx, const struct smtp_sender *from)
 {
     struct play *p = ctx;
     static const char *const bodies[] = { "", " 7bit", " 8bit" };
+    static const char *const returns[] = { "", " ret full", " ret header" };
 
-    buf_printf(&p->events, "sender <%s>", from->path.text);
+    buf_add_str(&p->events, "sender <");
+    add_escaped(&p->events, mail_path_text(&from->path));
+    buf_add_byte(&p->events, '>');
     if (from->size != 0)
         buf_printf(&p->events, " size %llu", (unsigned long long)from->size);
-    buf_printf(&p->events, "%s\n", bodies[from->body]);
+    buf_printf(&p->events, "%s%s%s", bodies[from->body], from->smtputf8 ? " smtputf8" : "", returns[from->ret]);
+    if (from->envelope_id.len > 0)
+        buf_printf(&p->events, " envid %.*s", (int)from->envelope_id.len, from->envelope_id.ptr);
+    if (from->release_wall_ms != 0)
+        buf_printf(&p->events, " release %llu", (unsigned long long)from->release_wall_ms);
+    buf_add_byte(&p->events, '\n');
     ask(p, "sender");
 }
 
@@ -122,7 +139,18 @@ static void on_recipient(void *ctx, const struct smtp_recipient *to)
 {
     struct play *p = ctx;
 
-    buf_printf(&p->events, "recipient <%s>\n", to->path.text);
+    char notify[MAIL_NOTIFY_TEXT_MAX];
+
+    buf_add_str(&p->events, "recipient <");
+    add_escaped(&p->events, mail_path_text(&to->path));
+    buf_add_byte(&p->events, '>');
+    if (to->wish.notify != 0)
+        buf_printf(&p->events, " notify %s", mail_notify_format(to->wish.notify, notify));
+    if (to->wish.original.len > 0) {
+        buf_add_str(&p->events, " orcpt ");
+        add_escaped(&p->events, to->wish.original);
+    }
+    buf_add_byte(&p->events, '\n');
     ask(p, "recipient");
 }
 
@@ -360,6 +388,8 @@ static void set_option(struct play *p, const struct item *it)
         p->has_auth = true, p->auth.under_tls = n != 0 ? "PLAIN LOGIN" : "";
     else if (strcmp(name, "auth_required") == 0)
         p->has_auth = true, p->auth.required = n != 0;
+    else if (strcmp(name, "release_max_ms") == 0)
+        o->release_max_ms = n;
     else if (strcmp(name, "repair_line_ends") == 0)
         o->repair_line_ends = n != 0;
     else
