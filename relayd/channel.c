@@ -35,7 +35,7 @@ struct packet_header {
 
 #define PACKET_MAX (sizeof(struct packet_header) + PACKET_PAYLOAD_MAX)
 
-enum payload_shape { SHAPE_EMPTY, SHAPE_TEXT, SHAPE_OUTCOME, SHAPE_STOP, SHAPE_CONFIG };
+enum payload_shape { SHAPE_EMPTY, SHAPE_TEXT, SHAPE_OUTCOME, SHAPE_STOP, SHAPE_CONFIG, SHAPE_LINK };
 
 /* The language: who may say what. */
 static const struct message_rule {
@@ -47,6 +47,7 @@ static const struct message_rule {
     [CHANNEL_RELOAD] = { "RELOAD", CHANNEL_PARENT, SHAPE_CONFIG },
     [CHANNEL_RELOAD_OUTCOME] = { "RELOAD_OUTCOME", CHANNEL_PARENT, SHAPE_OUTCOME },
     [CHANNEL_STOP] = { "STOP", CHANNEL_PARENT, SHAPE_STOP },
+    [CHANNEL_LINK] = { "LINK", CHANNEL_PARENT, SHAPE_LINK },
     [CHANNEL_READY] = { "READY", CHANNEL_CHILD, SHAPE_EMPTY },
     [CHANNEL_RELOAD_OK] = { "RELOAD_OK", CHANNEL_CHILD, SHAPE_EMPTY },
     [CHANNEL_RELOAD_FAILED] = { "RELOAD_FAILED", CHANNEL_CHILD, SHAPE_TEXT },
@@ -304,6 +305,14 @@ struct err channel_send_config(struct channel *c, enum channel_type type, uint32
     return e;
 }
 
+/* Payload: whose other end it is. Descriptor: this end. */
+struct err channel_send_link(struct channel *c, const struct channel_link *link)
+{
+    const uint32_t peer[2] = { (uint32_t)link->peer, link->index };
+
+    return send_message(c, CHANNEL_LINK, 0, slice_make(peer, sizeof peer), &link->fd, 1);
+}
+
 /* ---- receiving ---- */
 
 static struct err broken(struct channel *c, const char *what)
@@ -363,7 +372,7 @@ static struct err take_packet(struct channel *c, struct slice packet, size_t fd_
     rule = &rules[h.type];
     if (rule->from == c->side)
         return broken(c, "message from the wrong side");
-    if (fd_count > 0 && rule->shape != SHAPE_CONFIG)
+    if (fd_count > 0 && rule->shape != SHAPE_CONFIG && rule->shape != SHAPE_LINK)
         return broken(c, "descriptors with a message that has none");
     if (c->type != CHANNEL_NOTHING && (c->type != h.type || c->serial != h.serial))
         return broken(c, "message inside another");
@@ -394,6 +403,20 @@ static bool decode_config(struct channel_message *m, int *fds, size_t fd_count)
     return true;
 }
 
+static bool decode_link(struct channel_message *m, int *fds, size_t fd_count)
+{
+    struct slice bytes = buf_bytes(&m->payload);
+    uint32_t peer[2];
+
+    if (fd_count != 1 || bytes.len != sizeof peer)
+        return false;
+    memcpy(peer, bytes.ptr, sizeof peer);
+    if (peer[0] >= PROCESS_KINDS || peer[1] >= SIGN_WORKERS_MAX)
+        return false;
+    m->link = (struct channel_link){ channel_take_fd(&fds[0]), (enum process_kind)peer[0], peer[1] };
+    return true;
+}
+
 /* The payload of a whole message by its shape; false when it does not fit. */
 static bool decode(struct channel_message *m, int *fds, size_t fd_count)
 {
@@ -418,6 +441,8 @@ static bool decode(struct channel_message *m, int *fds, size_t fd_count)
         return true;
     case SHAPE_CONFIG:
         return decode_config(m, fds, fd_count);
+    case SHAPE_LINK:
+        return decode_link(m, fds, fd_count);
     }
     return false;
 }
@@ -446,7 +471,7 @@ struct err channel_receive(struct channel *c, struct channel_message *out)
     char packet[PACKET_MAX];
     bool whole = false;
 
-    *out = (struct channel_message){ .bundle_fd = -1 };
+    *out = (struct channel_message){ .bundle_fd = -1, .link.fd = -1 };
     if (c->broken)
         return err_make(ERR_PROTOCOL, "channel given up");
     while (!whole) {
@@ -493,10 +518,12 @@ void channel_message_release(struct channel_message *m)
 {
     if (m->bundle_fd >= 0)
         close(m->bundle_fd);
+    if (m->link.fd >= 0)
+        close(m->link.fd);
     for (size_t i = 0; i < m->listener_count; i++)
         if (m->listeners[i].fd >= 0)
             close(m->listeners[i].fd);
     free(m->listeners);
     buf_release(&m->payload);
-    *m = (struct channel_message){ .bundle_fd = -1 };
+    *m = (struct channel_message){ .bundle_fd = -1, .link.fd = -1 };
 }

@@ -8,6 +8,10 @@
  * ERR_PROTOCOL, and after an error nothing is read from that channel again.
  * Descriptors go from parent to child only.
  *
+ * Children never get at each other through the parent: it makes a socket pair
+ * for two of them, a link, and gives each its end (CHANNEL_LINK). A new one
+ * comes whenever one of the two is started, and takes the place of the old.
+ *
  * Nothing here blocks but channel_flush_wait(). What the socket does not take
  * waits in memory for the next channel_flush().
  */
@@ -17,6 +21,7 @@
 #include "base/buf.h"
 #include "base/clock.h"
 #include "base/err.h"
+#include "relayd/kinds.h"
 
 /* The descriptor at which a child finds its channel. */
 #define CHANNEL_CHILD_FD 3
@@ -35,6 +40,7 @@ enum channel_type {
     CHANNEL_RELOAD,         /* the same again, all of it; one RELOAD_OK or _FAILED answers */
     CHANNEL_RELOAD_OUTCOME, /* ok + text: the answer to a RELOAD_REQUEST of that serial */
     CHANNEL_STOP,           /* drain_ms: finish what can be finished by then */
+    CHANNEL_LINK,           /* link: an end of a socket pair for net/ipc.h */
 
     /* from the child */
     CHANNEL_READY,          /* START is done: connections are served */
@@ -53,6 +59,13 @@ struct channel_listener {
     uint32_t directive;
 };
 
+/* A connection to another child: to the engine, or the engine's to one of the others. */
+struct channel_link {
+    int fd;
+    enum process_kind peer;
+    uint32_t index; /* which of its kind, from 0 */
+};
+
 struct channel_message {
     enum channel_type type;
     uint32_t serial;  /* RELOAD and its answers, RELOAD_REQUEST and its outcome */
@@ -62,6 +75,7 @@ struct channel_message {
     int bundle_fd;     /* START, RELOAD: sealed memfd; else -1 */
     struct channel_listener *listeners;
     size_t listener_count;
+    struct channel_link link; /* LINK; else its fd is -1 */
     struct buf payload; /* what text points into */
 };
 
@@ -82,6 +96,8 @@ MUST_CHECK struct err channel_send_stop(struct channel *c, uint32_t drain_ms);
 MUST_CHECK struct err channel_send_config(struct channel *c, enum channel_type type,
                                           uint32_t serial, int bundle_fd,
                                           const struct channel_listener *listeners, size_t count);
+
+MUST_CHECK struct err channel_send_link(struct channel *c, const struct channel_link *link);
 
 bool channel_has_output(const struct channel *c); /* poll for POLLOUT, then channel_flush */
 MUST_CHECK struct err channel_flush(struct channel *c);

@@ -318,6 +318,10 @@ static struct err handle(struct engine *en, struct channel_message *m)
     case CHANNEL_RELOAD_OUTCOME:
         engine_reload_outcome(en, m->serial, m->ok, m->text);
         return ERR_OK;
+    case CHANNEL_LINK:
+        if (en->up)
+            engine_link(en, &m->link);
+        return ERR_OK;
     case CHANNEL_STOP:
         stop(en, m->drain_ms);
         return ERR_OK;

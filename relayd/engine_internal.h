@@ -74,4 +74,8 @@ void engine_services_free(struct engine *en); /* after the loops' last turn */
 void engine_reload_outcome(struct engine *en, uint32_t serial, bool ok, struct slice text);
 void engine_flush_channel(struct engine *en);
 
+/* A new connection to a process the engine asks; what is kept of it is taken
+ * out by channel_take_fd(). After a successful start only. */
+void engine_link(struct engine *en, struct channel_link *link);
+
 #endif

@@ -13,25 +13,27 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-struct err identity_find(const char *user, struct identity *out, struct buf *why)
+struct err identity_find(const char *user, const char *what, struct identity *out, struct buf *why)
 {
     const struct passwd *pw;
 
     *out = (struct identity){ .uid = geteuid(), .gid = getegid() };
-    if (geteuid() != 0)
+    if (geteuid() != 0) {
+        out->found = true;
         return ERR_OK;
+    }
     errno = 0;
     pw = getpwnam(user); /* the parent is single-threaded and serves nobody yet */
     if (pw == NULL) {
         buf_printf(why,
-                   "there is no user \"%s\", as whom the engine is to run: make one (adduser "
-                   "--system --group %s), name another (users { engine NAME }), or start relayd "
-                   "without root",
-                   user, user);
+                   "there is no user \"%s\", as whom relayd's %s process is to run: make one "
+                   "(adduser --system --group %s), name another (users { %s NAME }), or start "
+                   "relayd without root",
+                   user, what, user, what);
         return errno != 0 && errno != ENOENT ? err_sys(errno, "find user")
                                              : err_make(ERR_NOT_FOUND, "find user");
     }
-    out->change = true;
+    out->found = out->change = true;
     out->uid = pw->pw_uid;
     out->gid = pw->pw_gid;
     return ERR_OK;
@@ -81,7 +83,7 @@ out:
     return e;
 }
 
-static bool is_empty(int fd)
+bool identity_folder_empty(int fd)
 {
     int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
@@ -107,7 +109,7 @@ static struct err own_folder(int fd, const struct identity *id, mode_t mode, boo
     if (fstat(fd, &st) != 0)
         return err_sys(errno, "look at folder");
     if (id->change && st.st_uid != id->uid) {
-        if (!made && !(st.st_uid == 0 && is_empty(fd)))
+        if (!made && !(st.st_uid == 0 && identity_folder_empty(fd)))
             return err_make(ERR_DENIED, "folder of another user");
         if (fchown(fd, id->uid, id->gid) != 0)
             return err_sys(errno, "change owner of folder");
@@ -120,17 +122,25 @@ static struct err own_folder(int fd, const struct identity *id, mode_t mode, boo
     return ERR_OK;
 }
 
+struct err identity_make_folder(const char *path, mode_t mode, bool *made, int *fd)
+{
+    struct err e = make_folders(path, mode, made);
+
+    if (err_failed(e))
+        return e;
+    *fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    return *fd >= 0 ? ERR_OK : err_sys(errno, "open folder");
+}
+
 struct err identity_folder(const struct identity *id, const char *path, mode_t mode,
                            struct buf *why)
 {
     bool made;
-    struct err e = make_folders(path, mode, &made);
     int fd = -1;
+    struct err e = identity_make_folder(path, mode, &made, &fd);
 
-    if (!err_failed(e)) {
-        fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        e = fd >= 0 ? own_folder(fd, id, mode, made) : err_sys(errno, "open folder");
-    }
+    if (!err_failed(e))
+        e = own_folder(fd, id, mode, made);
     if (err_failed(e)) {
         char text[256];
 
@@ -141,5 +151,48 @@ struct err identity_folder(const struct identity *id, const char *path, mode_t m
     }
     if (fd >= 0)
         close(fd);
+    return e;
+}
+
+struct err identity_subfolder(const struct identity *id, int at, const char *name, mode_t mode)
+{
+    bool made = mkdirat(at, name, mode) == 0;
+    struct err e;
+    int fd;
+
+    if (!made && errno != EEXIST)
+        return err_sys(errno, "make folder");
+    fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    if (fd < 0)
+        return err_sys(errno, "open folder");
+    e = own_folder(fd, id, mode, made);
+    close(fd);
+    return e;
+}
+
+static struct err own_file(int fd, const struct identity *id)
+{
+    struct stat st;
+
+    if (fstat(fd, &st) != 0)
+        return err_sys(errno, "look at file");
+    if (!S_ISREG(st.st_mode))
+        return err_make(ERR_DENIED, "file that is none");
+    if (!id->change || st.st_uid == id->uid)
+        return ERR_OK;
+    if (st.st_uid != 0 || st.st_size != 0 || st.st_nlink != 1)
+        return err_make(ERR_DENIED, "file of another user");
+    return fchown(fd, id->uid, id->gid) == 0 ? ERR_OK : err_sys(errno, "change owner of file");
+}
+
+struct err identity_file(const struct identity *id, int at, const char *name)
+{
+    int fd = openat(at, name, O_RDONLY | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+    struct err e;
+
+    if (fd < 0)
+        return err_sys(errno, "make file");
+    e = own_file(fd, id);
+    close(fd);
     return e;
 }

@@ -14,7 +14,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define LOCK_NAME     "queue.lock"
 #define RETRY_STEP_MS 50
 
 static struct err open_lock(const char *state_dir, int flags, int *out, struct buf *why)

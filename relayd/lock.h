@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/err.h"
 
+#define LOCK_NAME    "queue.lock"
 #define LOCK_WAIT_MS 5000 /* a predecessor may still be ending */
 
 /* The engine's: tries for wait_ms. On success *fd is to be kept open. ERR_BUSY:

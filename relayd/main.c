@@ -1,7 +1,7 @@
 /* relayd/main.c - the command line. Every process of the tree begins here. */
 #include "base/log.h"
 #include "relayd/child.h"
-#include "relayd/engine.h"
+#include "relayd/kinds.h"
 #include "relayd/parent.h"
 #include "relayd/settings.h"
 
@@ -48,8 +48,17 @@ static int check_config(const char *path)
     return EX_OK;
 }
 
-static int run_child(const char *title)
+static const struct process_kind_info *find_kind(const char *title)
 {
+    for (size_t i = 0; i < countof(process_kinds); i++)
+        if (process_kinds[i].main != NULL && strcmp(title, process_kinds[i].title) == 0)
+            return &process_kinds[i];
+    return NULL;
+}
+
+static int run_child(const struct process_kind_info *kind)
+{
+    const char *title = kind->title;
     struct stat st;
 
     if (fstat(CHANNEL_CHILD_FD, &st) != 0 || !S_ISSOCK(st.st_mode)) {
@@ -57,7 +66,7 @@ static int run_child(const char *title)
         return EX_USAGE;
     }
     child_begin(title);
-    return engine_main(CHANNEL_CHILD_FD);
+    return kind->main(CHANNEL_CHILD_FD);
 }
 
 int main(int argc, char **argv)
@@ -74,8 +83,8 @@ int main(int argc, char **argv)
     umask(077);
     if (!open_standard_descriptors())
         return EX_OSERR;
-    if (argc > 0 && strcmp(argv[0], ENGINE_TITLE) == 0)
-        return run_child(argv[0]);
+    if (argc > 0 && find_kind(argv[0]) != NULL)
+        return run_child(find_kind(argv[0]));
 
     while ((option = getopt_long(argc, argv, "c:nh", options, NULL)) != -1) {
         switch (option) {

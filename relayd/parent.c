@@ -1,7 +1,8 @@
 /* relayd/parent.c - start, signals and end of the whole tree.
  *
  * The parent never sees mail. It keeps the doors open: whatever happens to
- * the engine, clients wait at the listening sockets held here.
+ * the engine and those it asks, clients wait at the listening sockets held
+ * here.
  */
 #include "relayd/parent.h"
 
@@ -23,9 +24,6 @@
 
 #define START_WAIT_MS (5 * SECOND_MS) /* for lock and ports: a predecessor may be ending */
 #define START_STEP_MS 100
-
-#define STATE_MODE   0700
-#define RUNTIME_MODE 0755
 
 void tree_end(struct tree *t, int exit_code)
 {
@@ -73,7 +71,7 @@ static void try_start(struct tree *t)
     }
     if (!err_failed(e)) {
         t->phase = TREE_RUNNING;
-        engine_start(t);
+        processes_want(t);
     } else if (e.kind == ERR_BUSY && tree_now(t) < t->start_until_ms) {
         timers_arm(&t->timers, &t->start, tree_now(t) + START_STEP_MS);
     } else {
@@ -103,19 +101,12 @@ static bool load_first(struct tree *t)
     return true;
 }
 
-static bool prepare_folders(struct tree *t)
+static bool prepare_places(struct tree *t)
 {
-    const struct settings *st = t->current.settings;
     struct buf why = { 0 };
-    struct err e = identity_find(st->engine_user, &t->identity, &why);
-    int exit_code = EX_NOUSER;
+    int exit_code = EX_OK;
+    struct err e = places_prepare(t, t->current.settings, &exit_code, &why);
 
-    if (!err_failed(e)) {
-        e = identity_folder(&t->identity, st->state_dir, STATE_MODE, &why);
-        if (!err_failed(e))
-            e = identity_folder(&t->identity, st->runtime_dir, RUNTIME_MODE, &why);
-        exit_code = e.kind == ERR_DENIED ? EX_NOPERM : EX_CANTCREAT;
-    }
     if (err_failed(e))
         fail_start(t, &why, exit_code);
     buf_release(&why);
@@ -156,7 +147,7 @@ void tree_stop(struct tree *t)
 {
     if (t->phase == TREE_STOPPING) {
         log_info("parent", "told to stop again: stops at once");
-        engine_kill(t);
+        processes_kill(t);
         return;
     }
     t->phase = TREE_STOPPING;
@@ -165,7 +156,7 @@ void tree_stop(struct tree *t)
     timers_disarm(&t->timers, &t->start);
     reload_abandon(t);
     sockets_release(&t->current.sockets);
-    engine_stop(t);
+    processes_stop(t);
 }
 
 /* ---- signals ---- */
@@ -176,9 +167,12 @@ static void reap(struct tree *t)
     int status;
     pid_t pid;
 
-    while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-        if (pid == t->engine.pid)
-            engine_ended(t, status);
+    while (!t->done && (pid = waitpid(-1, &status, WNOHANG)) > 0)
+        tree_foreach(p, t)
+            if (pid == p->pid) {
+                process_ended(p, status);
+                break; /* its number is free for the next one started */
+            }
 }
 
 static void handle_signal(struct tree *t, int signo)
@@ -221,21 +215,23 @@ static int poll_timeout(struct tree *t)
 
 static void turn(struct tree *t)
 {
-    struct channel *c = t->engine.channel;
-    struct pollfd fds[2] = {
-        { .fd = t->signal_fd, .events = POLLIN },
-        { .fd = c != NULL ? channel_fd(c) : -1,
-          .events = (short)(POLLIN | (c != NULL && channel_has_output(c) ? POLLOUT : 0)) },
-    };
+    struct pollfd fds[1 + PROCESSES] = { { .fd = t->signal_fd, .events = POLLIN } };
 
+    for (size_t i = 0; i < PROCESSES; i++) {
+        struct channel *c = t->processes[i].channel;
+
+        fds[1 + i].fd = c != NULL ? channel_fd(c) : -1;
+        fds[1 + i].events = (short)(POLLIN | (c != NULL && channel_has_output(c) ? POLLOUT : 0));
+    }
     if (poll(fds, countof(fds), poll_timeout(t)) < 0 && errno != EINTR) {
         log_error("parent", "poll: %s", strerror(errno));
         tree_end(t, EX_OSERR);
         return;
     }
-    /* The channel first: what an engine said before it died counts. */
-    if (fds[1].revents != 0)
-        engine_read(t);
+    /* The channels first: what a process said before it died counts. */
+    for (size_t i = 0; i < PROCESSES && !t->done; i++)
+        if (fds[1 + i].revents != 0)
+            process_read(&t->processes[i]);
     if (!t->done && fds[0].revents != 0)
         read_signals(t);
     if (!t->done)
@@ -251,7 +247,7 @@ int parent_main(const char *config_path)
 
     log_open("localhost", LOG_LEVEL_INFO);
     t.start.fire = start_fired;
-    engine_init(&t);
+    processes_init(&t);
     reload_init(&t);
     raise_descriptor_limit();
     if (!load_first(&t))
@@ -260,7 +256,7 @@ int parent_main(const char *config_path)
         tree_end(&t, EX_OSERR);
         goto out;
     }
-    if (!prepare_folders(&t))
+    if (!prepare_places(&t))
         goto out;
     log_info("parent", "relayd %s starts", RELAYD_VERSION);
     t.start_until_ms = tree_now(&t) + START_WAIT_MS;
@@ -272,7 +268,8 @@ int parent_main(const char *config_path)
 out:
     reload_abandon(&t);
     generation_release(&t.current);
-    channel_free(t.engine.channel);
+    tree_foreach(p, &t)
+        channel_free(p->channel);
     timers_release(&t.timers);
     if (t.signal_fd >= 0)
         close(t.signal_fd);

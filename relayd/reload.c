@@ -1,8 +1,10 @@
 /* relayd/reload.c - from one configuration to the next, wholly or not at all.
  *
- * Read and check, open the new sockets, hand all of it to the engine; when it
- * says yes the new generation becomes the current one and what only the old
- * one had is closed. Any no along the way leaves the old one as it was.
+ * Read and check, open the new sockets, hand all of it to the processes that
+ * stay; when all say yes the new generation becomes the current one, what only
+ * the old one had is closed, and processes that only one of the two needs are
+ * started or stopped. Any no along the way leaves the old one as it was: those
+ * who had said yes are given it back.
  */
 #include "base/log.h"
 #include "relayd/notify.h"
@@ -29,12 +31,48 @@ static void answer_askers(struct tree *t, bool ok)
         struct err e = ERR_OK;
 
         memcpy(&serial, rest.ptr, sizeof serial);
-        if (t->engine.channel != NULL)
-            e = channel_send_outcome(t->engine.channel, serial, ok, buf_bytes(&t->reload.text));
+        if (tree_engine(t)->channel != NULL)
+            e = channel_send_outcome(tree_engine(t)->channel, serial, ok,
+                                     buf_bytes(&t->reload.text));
         if (err_failed(e))
             log_warning("parent", "the outcome of the reload does not reach relayctl");
     }
     buf_clear(&t->reload.askers);
+}
+
+/* Has a life ahead of it, so it must know. */
+static bool takes_part(const struct process *p)
+{
+    return p->channel != NULL && !timer_armed(&p->kill);
+}
+
+static struct err send_config(struct process *p, const struct generation *g)
+{
+    bool listens = p->kind == PROCESS_ENGINE;
+
+    return channel_send_config(p->channel, CHANNEL_RELOAD, p->tree->reload.serial, g->bundle_fd,
+                               listens ? g->sockets.listeners : NULL,
+                               listens ? g->sockets.len : 0);
+}
+
+/* Nobody waits for the answers: it worked before, and who can't do it any
+ * more is killed and begins with it. */
+static void give_back(struct tree *t)
+{
+    t->reload.serial++;
+    tree_foreach(p, t) {
+        struct err e;
+
+        if (p->answer == ANSWER_NONE)
+            continue;
+        p->answer = ANSWER_NONE;
+        if (!takes_part(p) || t->phase == TREE_STOPPING)
+            continue;
+        p->given_back = t->reload.serial;
+        e = send_config(p, &t->current);
+        if (err_failed(e) && e.kind != ERR_CLOSED)
+            process_distrust(p, e);
+    }
 }
 
 /* The outcome is in reload.text. */
@@ -51,7 +89,10 @@ static void finish(struct tree *t, bool ok)
         generation_release(&old);
         log_open(t->current.settings->hostname, t->current.settings->log_level);
         log_info("parent", "the new configuration is in force");
+        tree_foreach(p, t)
+            p->answer = ANSWER_NONE;
     } else {
+        give_back(t);
         generation_release(&t->reload.next);
     }
     tree_log_text(!ok, buf_bytes(&t->reload.text));
@@ -59,7 +100,9 @@ static void finish(struct tree *t, bool ok)
         log_error("parent", "the old configuration stays in force");
     answer_askers(t, ok);
     buf_clear(&t->reload.text);
-    if (t->engine.ready && t->phase == TREE_RUNNING)
+    if (ok && t->phase == TREE_RUNNING)
+        processes_want(t);
+    if (tree_engine(t)->ready && t->phase == TREE_RUNNING)
         notify_ready();
     if (t->reload.again) {
         t->reload.again = false;
@@ -88,6 +131,10 @@ static const char *changed_for_good(const struct settings *old, const struct set
         return "runtime_dir";
     if (strcmp(old->engine_user, new->engine_user) != 0)
         return "the user of the engine";
+    if (strcmp(old->accounts_user, new->accounts_user) != 0)
+        return "the user of the accounts process";
+    if (strcmp(old->sign_user, new->sign_user) != 0)
+        return "the user of the sign workers";
     if (old->loops != new->loops)
         return "loops";
     if (!same_storage(&old->storage, &new->storage))
@@ -99,44 +146,56 @@ static const char *changed_for_good(const struct settings *old, const struct set
 
 /* ---- steps ---- */
 
+static bool all_answered(struct tree *t)
+{
+    tree_foreach(p, t)
+        if (p->answer == ANSWER_AWAITED)
+            return false;
+    return true;
+}
+
+static void conclude(struct tree *t)
+{
+    if (all_answered(t))
+        finish(t, !t->reload.refused);
+}
+
+/* Who is dead begins with the new one: perhaps it is this that lets it live. */
 static void hand_over(struct tree *t)
 {
-    const struct generation *g = &t->reload.next;
-    struct err e;
-
     t->reload.state = RELOAD_HANDED;
+    t->reload.refused = false;
+    t->reload.serial++;
     timers_arm(&t->timers, &t->reload.patience, tree_now(t) + PATIENCE_MS);
-    if (t->engine.channel == NULL)
-        return; /* it is about to be seen dead */
-    e = channel_send_config(t->engine.channel, CHANNEL_RELOAD, ++t->reload.serial, g->bundle_fd,
-                            g->sockets.listeners, g->sockets.len);
-    if (err_failed(e) && e.kind != ERR_CLOSED) {
+    tree_foreach(p, t) {
+        struct err e;
         char text[256];
 
-        fail(t, err_text(e, text, sizeof text));
+        if (!takes_part(p) || p->index >= t->wanted(p->kind, t->reload.next.settings))
+            continue;
+        p->answer = ANSWER_AWAITED;
+        e = send_config(p, &t->reload.next);
+        if (!err_failed(e) || e.kind == ERR_CLOSED)
+            continue; /* one that is gone is about to be seen dead */
+        p->answer = ANSWER_NONE;
+        t->reload.refused = true;
+        buf_printf(&t->reload.text, "%s: %s\n", p->name, err_text(e, text, sizeof text));
     }
+    conclude(t);
 }
 
-/* Without an engine there is nobody to ask; perhaps it is this configuration
- * that lets it live. */
-static void take_effect_alone(struct tree *t)
-{
-    t->engine.early_deaths = 0;
-    finish(t, true);
-    if (t->phase == TREE_RUNNING && t->engine.pid == 0)
-        engine_start(t);
-}
-
+/* A process must have begun before it can be told to change. */
 static void bound(struct tree *t)
 {
-    if (t->engine.pid == 0) {
-        take_effect_alone(t);
-    } else if (t->engine.ready) {
-        hand_over(t);
-    } else {
+    tree_foreach(p, t) {
+        if (p->ready || !takes_part(p))
+            continue;
+        if (t->reload.state != RELOAD_WAITING)
+            log_info("parent", "the reload waits for %s, which is starting", p->name);
         t->reload.state = RELOAD_WAITING;
-        log_info("parent", "the reload waits for the engine, which is starting");
+        return;
     }
+    hand_over(t);
 }
 
 static void next_step(struct tree *t)
@@ -165,8 +224,10 @@ static void patience_fired(struct timer *timer)
 {
     struct tree *t = container_of(timer, struct tree, reload.patience);
 
-    log_warning("parent", "engine[%d] has not answered to the reload for %u s", (int)t->engine.pid,
-                (unsigned)(PATIENCE_MS / SECOND_MS));
+    tree_foreach(p, t)
+        if (p->answer == ANSWER_AWAITED)
+            log_warning("parent", "%s[%d] has not answered to the reload for %u s", p->name,
+                        (int)p->pid, (unsigned)(PATIENCE_MS / SECOND_MS));
 }
 
 void reload_init(struct tree *t)
@@ -182,6 +243,7 @@ void reload_begin(struct tree *t)
 {
     const char *fixed;
     struct err e;
+    int exit_code;
 
     if (t->phase == TREE_STOPPING)
         return;
@@ -205,6 +267,11 @@ void reload_begin(struct tree *t)
         finish(t, false);
         return;
     }
+    e = places_prepare(t, t->reload.next.settings, &exit_code, &t->reload.text);
+    if (err_failed(e)) {
+        finish(t, false);
+        return;
+    }
     t->reload.bind_until_ms = tree_now(t) + BIND_WAIT_MS;
     next_step(t);
 }
@@ -215,32 +282,56 @@ void reload_asked(struct tree *t, uint32_t asker)
     reload_begin(t);
 }
 
-void reload_answered(struct tree *t, uint32_t serial, bool ok, struct slice text)
+void reload_answered(struct process *p, uint32_t serial, bool ok, struct slice text)
 {
-    if (t->reload.state != RELOAD_HANDED || serial != t->reload.serial)
-        return; /* an engine that makes up answers changes nothing */
-    buf_add(&t->reload.text, text);
-    finish(t, ok);
+    struct tree *t = p->tree;
+
+    if (t->reload.state != RELOAD_HANDED || p->answer != ANSWER_AWAITED ||
+        serial != t->reload.serial) {
+        if (!ok && serial == p->given_back)
+            process_distrust(p, err_make(ERR_PROTOCOL, "keep the old configuration"));
+        return; /* a process that makes up answers changes nothing */
+    }
+    p->answer = ok ? ANSWER_YES : ANSWER_NONE;
+    if (!ok) {
+        t->reload.refused = true;
+        if (buf_len(&t->reload.text) > 0)
+            buf_add_byte(&t->reload.text, '\n');
+        buf_printf(&t->reload.text, "%s: ", p->name);
+        buf_add(&t->reload.text, text);
+    }
+    conclude(t);
 }
 
-void reload_engine_ready(struct tree *t)
+void reload_process_ready(struct process *p)
 {
+    struct tree *t = p->tree;
+
     if (t->reload.state == RELOAD_WAITING) {
-        hand_over(t);
+        bound(t);
     } else if (t->reload.again && t->reload.state == RELOAD_NONE) {
         t->reload.again = false; /* asked for while the tree was starting */
         reload_begin(t);
     }
 }
 
-void reload_engine_died(struct tree *t)
+void reload_process_died(struct process *p)
 {
-    buf_clear(&t->reload.askers); /* they asked the one that died */
-    buf_clear(&t->reload.next_askers);
-    if (t->reload.state == RELOAD_WAITING)
-        take_effect_alone(t);
-    else if (t->reload.state == RELOAD_HANDED)
-        fail(t, "the engine died while it took the new configuration");
+    struct tree *t = p->tree;
+    bool asked = p->answer != ANSWER_NONE;
+
+    p->answer = ANSWER_NONE;
+    if (p->kind == PROCESS_ENGINE) {
+        buf_clear(&t->reload.askers); /* they asked the one that died */
+        buf_clear(&t->reload.next_askers);
+    }
+    if (t->reload.state == RELOAD_WAITING) {
+        bound(t);
+    } else if (t->reload.state == RELOAD_HANDED && asked) {
+        t->reload.refused = true;
+        buf_printf(&t->reload.text, "the %s died while it took the new configuration\n", p->name);
+        conclude(t);
+    }
 }
 
 void reload_abandon(struct tree *t)

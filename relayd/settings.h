@@ -153,6 +153,8 @@ struct settings {
     const char *state_dir;   /* absolute; /var/lib/relayd */
     const char *runtime_dir; /* absolute; /run/relayd */
     const char *engine_user; /* the engine runs as, when started by root: _relayd */
+    const char *accounts_user; /* likewise the accounts process: _relayauth */
+    const char *sign_user;   /* and the sign workers: _relaysign */
     unsigned loops;          /* network loops; 0 = one for two cores, the default */
 
     const struct net_addr *resolvers; /* with ports; none = those of /etc/resolv.conf */

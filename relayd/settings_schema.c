@@ -149,8 +149,8 @@ static const struct conf_row rows[] = {
 
     { "", "users", "", CONF_BLOCK_MUST, conf_take_block, 0 },
     { "users", "engine", "USER", 0, conf_take_string, SET(engine_user) },
-    { "users", "accounts", "USER", CONF_LATER, NULL, 0 },
-    { "users", "sign", "USER", CONF_LATER, NULL, 0 },
+    { "users", "accounts", "USER", 0, conf_take_string, SET(accounts_user) },
+    { "users", "sign", "USER", 0, conf_take_string, SET(sign_user) },
     { "users", "verify", "USER", CONF_LATER, NULL, 0 },
     { "users", "mailboxd", "USER", CONF_LATER, NULL, 0 },
 

@@ -1,12 +1,13 @@
-/* relayd/supervise.c - keeps an engine alive, and slowly when it does not want
- * to live: at once, then after 1, 2, 4 … 30 s. */
+/* relayd/supervise.c - keeps the processes alive, and slowly one that does not
+ * want to live: at once, then after 1, 2, 4 … 30 s. Each has a count of its
+ * own, so a sign worker that crashes again and again slows nobody else. */
 #include "base/log.h"
 #include "relayd/child.h"
-#include "relayd/engine.h"
 #include "relayd/notify.h"
 #include "relayd/tree.h"
 
 #include <signal.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <sysexits.h>
@@ -18,167 +19,248 @@
 
 #define DRAIN_MS  (25 * SECOND_MS)
 #define STOP_MS   (30 * SECOND_MS) /* from the order to stop to SIGKILL */
+#define HELPER_MS (2 * SECOND_MS)  /* likewise for the others: nobody asks them any more */
 #define LINGER_MS (5 * SECOND_MS)  /* without a channel it has no business to live on */
 
 static void restart_fired(struct timer *timer)
 {
-    engine_start(container_of(timer, struct tree, engine.restart));
+    process_start(container_of(timer, struct process, restart));
+}
+
+static void kill_now(struct process *p)
+{
+    if (p->pid > 0 && !p->reaped)
+        kill(p->pid, SIGKILL);
 }
 
 static void kill_fired(struct timer *timer)
 {
-    struct tree *t = container_of(timer, struct tree, engine.kill);
+    struct process *p = container_of(timer, struct process, kill);
 
-    log_warning("parent", "engine[%d] did not end in time and is killed", (int)t->engine.pid);
-    engine_kill(t);
+    log_warning("parent", "%s[%d] did not end in time and is killed", p->name, (int)p->pid);
+    kill_now(p);
 }
 
-void engine_init(struct tree *t)
+void processes_init(struct tree *t)
 {
-    t->engine.restart.fire = restart_fired;
-    t->engine.kill.fire = kill_fired;
+    tree_foreach(p, t) {
+        size_t place = (size_t)(p - t->processes);
+
+        p->tree = t;
+        p->kind = place < PROCESS_SIGN ? (enum process_kind)place : PROCESS_SIGN;
+        p->index = place < PROCESS_SIGN ? 0 : (unsigned)(place - PROCESS_SIGN);
+        if (p->kind == PROCESS_SIGN)
+            snprintf(p->name, sizeof p->name, "%s/%u", process_kinds[p->kind].name, p->index + 1);
+        else
+            snprintf(p->name, sizeof p->name, "%s", process_kinds[p->kind].name);
+        p->restart.fire = restart_fired;
+        p->kill.fire = kill_fired;
+    }
+    if (t->wanted == NULL)
+        t->wanted = processes_wanted;
 }
 
-void engine_kill(struct tree *t)
+void processes_kill(struct tree *t)
 {
-    if (t->engine.pid > 0 && !t->engine.reaped)
-        kill(t->engine.pid, SIGKILL);
+    tree_foreach(p, t)
+        kill_now(p);
 }
 
 /* ---- life ---- */
 
-static void restart_later(struct tree *t)
+static void restart_later(struct process *p)
 {
-    struct engine_process *en = &t->engine;
+    struct tree *t = p->tree;
     uint64_t delay_ms = 0;
 
-    if (en->early_deaths > 0)
-        delay_ms = BACKOFF_FIRST_MS << (en->early_deaths - 1 < 5 ? en->early_deaths - 1 : 5);
+    if (p->early_deaths > 0)
+        delay_ms = BACKOFF_FIRST_MS << (p->early_deaths - 1 < 5 ? p->early_deaths - 1 : 5);
     if (delay_ms > BACKOFF_MAX_MS)
         delay_ms = BACKOFF_MAX_MS;
     if (delay_ms > 0)
-        log_info("parent", "engine starts again in %u s", (unsigned)(delay_ms / SECOND_MS));
-    en->early_deaths++;
-    timers_arm(&t->timers, &en->restart, tree_now(t) + delay_ms);
+        log_info("parent", "%s starts again in %u s", p->name, (unsigned)(delay_ms / SECOND_MS));
+    p->early_deaths++;
+    timers_arm(&t->timers, &p->restart, tree_now(t) + delay_ms);
 }
 
-static void drop_channel(struct tree *t)
+static void drop_channel(struct process *p)
 {
-    channel_free(t->engine.channel);
-    t->engine.channel = NULL;
+    channel_free(p->channel);
+    p->channel = NULL;
 }
 
-/* Nothing it says is believed any more; engine_ended() starts another. */
-static void distrust(struct tree *t, struct err e)
+/* Nothing it says is believed any more; process_ended() starts another. */
+void process_distrust(struct process *p, struct err e)
 {
     char text[256];
 
-    log_error("parent", "engine[%d]: %s; it is killed", (int)t->engine.pid,
+    log_error("parent", "%s[%d]: %s; it is killed", p->name, (int)p->pid,
               err_text(e, text, sizeof text));
-    drop_channel(t);
-    engine_kill(t);
+    drop_channel(p);
+    kill_now(p);
 }
 
-void engine_start(struct tree *t)
+void process_start(struct process *p)
 {
-    struct engine_process *en = &t->engine;
+    struct tree *t = p->tree;
     const struct generation *g = &t->current;
+    bool listens = p->kind == PROCESS_ENGINE;
     struct err e;
 
-    timers_disarm(&t->timers, &en->restart);
-    en->ready = false;
-    en->reaped = false;
-    en->started_ms = tree_now(t);
-    e = child_start(ENGINE_TITLE, &t->identity, &en->pid, &en->channel);
+    timers_disarm(&t->timers, &p->restart);
+    p->ready = false;
+    p->reaped = false;
+    p->started_ms = tree_now(t);
+    e = child_start(process_kinds[p->kind].title, &t->identities[p->kind], &p->pid, &p->channel);
     if (err_failed(e)) {
         char text[256];
 
-        en->pid = 0;
-        log_error("parent", "engine: %s", err_text(e, text, sizeof text));
-        if (!t->ever_ready && en->early_deaths == 0)
+        p->pid = 0;
+        log_error("parent", "%s: %s", p->name, err_text(e, text, sizeof text));
+        if (!t->up && p->early_deaths == 0)
             tree_end(t, EX_OSERR);
         else
-            restart_later(t);
+            restart_later(p);
         return;
     }
-    log_debug("parent", "engine[%d] started", (int)en->pid);
-    e = channel_send_config(en->channel, CHANNEL_START, 0, g->bundle_fd, g->sockets.listeners,
-                            g->sockets.len);
+    log_debug("parent", "%s[%d] started", p->name, (int)p->pid);
+    e = channel_send_config(p->channel, CHANNEL_START, 0, g->bundle_fd,
+                            listens ? g->sockets.listeners : NULL, listens ? g->sockets.len : 0);
     if (err_failed(e) && e.kind != ERR_CLOSED)
-        distrust(t, e);
+        process_distrust(p, e);
+    else
+        links_renew(p);
 }
 
-/* ---- what it says ---- */
-
-static void became_ready(struct tree *t)
+static void order_stop(struct process *p, uint64_t patience_ms)
 {
-    if (t->engine.ready || t->phase == TREE_STOPPING)
+    struct tree *t = p->tree;
+
+    timers_disarm(&t->timers, &p->restart);
+    if (p->pid == 0)
         return;
-    t->engine.ready = true;
-    t->ever_ready = true;
-    log_info("parent", "engine[%d] is ready", (int)t->engine.pid);
-    notify_ready();
-    reload_engine_ready(t);
+    timers_arm(&t->timers, &p->kill, tree_now(t) + patience_ms);
+    if (p->channel != NULL) {
+        struct err e = channel_send_stop(p->channel, p->kind == PROCESS_ENGINE ? DRAIN_MS : 0);
+
+        if (err_failed(e) && e.kind != ERR_CLOSED)
+            process_distrust(p, e);
+    }
 }
 
-static void handle(struct tree *t, const struct channel_message *m)
+/* One that is wanted and dead may have died of the configuration before:
+ * it gets its chance at once. The engine last: it asks the others. */
+void processes_want(struct tree *t)
+{
+    for (size_t place = PROCESSES; place-- > 0 && !t->done;) {
+        struct process *p = &t->processes[place];
+        bool before = p->wanted;
+
+        p->wanted = p->index < t->wanted(p->kind, t->current.settings);
+        if (p->wanted && p->pid == 0) {
+            p->early_deaths = 0;
+            p->settled = false;
+            process_start(p);
+        } else if (before && !p->wanted) {
+            log_info("parent", "%s is not needed any more", p->name);
+            order_stop(p, HELPER_MS);
+        }
+    }
+}
+
+/* ---- what they say ---- */
+
+static void tell_ready(struct tree *t)
+{
+    if (!t->processes[PROCESS_ENGINE].ready)
+        return;
+    tree_foreach(p, t)
+        if (p->wanted && !p->settled)
+            return;
+    t->up = true;
+    notify_ready();
+}
+
+static void became_ready(struct process *p)
+{
+    struct tree *t = p->tree;
+
+    if (p->ready || t->phase == TREE_STOPPING)
+        return;
+    p->ready = p->settled = true;
+    log_info("parent", "%s[%d] is ready", p->name, (int)p->pid);
+    tell_ready(t);
+    reload_process_ready(p);
+}
+
+/* What is the engine's to say, because the control socket is its. */
+static void handle_engine(struct process *p, const struct channel_message *m)
+{
+    struct tree *t = p->tree;
+
+    if (p->kind != PROCESS_ENGINE)
+        process_distrust(p, err_make(ERR_PROTOCOL, "message that is the engine's to send"));
+    else if (m->type == CHANNEL_RELOAD_REQUEST)
+        reload_asked(t, m->serial);
+    else if (m->type == CHANNEL_STATUS)
+        notify_status(m->text);
+    else if (t->phase != TREE_STOPPING)
+        tree_stop(t);
+}
+
+static void handle(struct process *p, const struct channel_message *m)
 {
     switch (m->type) {
     case CHANNEL_READY:
-        became_ready(t);
+        became_ready(p);
         break;
     case CHANNEL_RELOAD_OK:
-        reload_answered(t, m->serial, true, SLICE_EMPTY);
+        reload_answered(p, m->serial, true, SLICE_EMPTY);
         break;
     case CHANNEL_RELOAD_FAILED:
-        reload_answered(t, m->serial, false, m->text);
+        reload_answered(p, m->serial, false, m->text);
         break;
     case CHANNEL_RELOAD_REQUEST:
-        reload_asked(t, m->serial);
-        break;
     case CHANNEL_STOP_REQUEST:
-        if (t->phase != TREE_STOPPING)
-            tree_stop(t);
-        break;
     case CHANNEL_STATUS:
-        notify_status(m->text);
+        handle_engine(p, m);
         break;
     case CHANNEL_STOPPED:
-        log_debug("parent", "engine[%d] has drained", (int)t->engine.pid);
+        log_debug("parent", "%s[%d] has drained", p->name, (int)p->pid);
         break;
     default: /* channel.c lets nothing else through */
         break;
     }
 }
 
-static void channel_closed(struct tree *t)
+static void channel_closed(struct process *p)
 {
-    drop_channel(t); /* SIGCHLD follows, or the timer */
-    if (!timer_armed(&t->engine.kill))
-        timers_arm(&t->timers, &t->engine.kill, tree_now(t) + LINGER_MS);
+    drop_channel(p); /* SIGCHLD follows, or the timer */
+    if (!timer_armed(&p->kill))
+        timers_arm(&p->tree->timers, &p->kill, tree_now(p->tree) + LINGER_MS);
 }
 
-void engine_read(struct tree *t)
+void process_read(struct process *p)
 {
-    while (t->engine.channel != NULL) {
+    while (p->channel != NULL) {
         struct channel_message m;
-        struct err e = channel_receive(t->engine.channel, &m);
+        struct err e = channel_receive(p->channel, &m);
 
         if (!err_failed(e) && m.type == CHANNEL_NOTHING)
             break;
         if (!err_failed(e))
-            handle(t, &m);
+            handle(p, &m);
         else if (e.kind == ERR_CLOSED)
-            channel_closed(t);
+            channel_closed(p);
         else
-            distrust(t, e);
+            process_distrust(p, e);
         channel_message_release(&m);
     }
-    if (t->engine.channel != NULL) {
-        struct err e = channel_flush(t->engine.channel);
+    if (p->channel != NULL) {
+        struct err e = channel_flush(p->channel);
 
         if (err_failed(e) && e.kind != ERR_CLOSED)
-            distrust(t, e);
+            process_distrust(p, e);
     }
 }
 
@@ -200,66 +282,92 @@ static bool is_final(int code)
     }
 }
 
-static void log_death(struct tree *t, int status)
+static bool told_to_end(const struct process *p)
 {
-    int pid = (int)t->engine.pid;
+    return p->tree->phase == TREE_STOPPING || !p->wanted;
+}
+
+static void log_death(const struct process *p, int status)
+{
+    int pid = (int)p->pid;
 
     if (WIFSIGNALED(status))
-        log_error("parent", "engine[%d] was ended by signal %d (%s)%s", pid, WTERMSIG(status),
+        log_error("parent", "%s[%d] was ended by signal %d (%s)%s", p->name, pid, WTERMSIG(status),
                   strsignal(WTERMSIG(status)), WCOREDUMP(status) ? ", core dumped" : "");
-    else if (t->phase != TREE_STOPPING || WEXITSTATUS(status) != 0)
-        log_error("parent", "engine[%d] ended with exit code %d", pid, WEXITSTATUS(status));
+    else if (WEXITSTATUS(status) != 0 || (!told_to_end(p) && p->kind == PROCESS_ENGINE))
+        log_error("parent", "%s[%d] ended with exit code %d", p->name, pid, WEXITSTATUS(status));
+    else if (!told_to_end(p))
+        log_info("parent", "%s[%d] has done its part; another takes its place", p->name, pid);
 }
 
-static bool lived_well(const struct tree *t, int status)
+/* A worker that ends by itself with 0 was to be replaced: no sign of trouble
+ * either, if it had been at work. */
+static bool lived_well(const struct process *p, int status)
 {
-    uint64_t life_ms = tree_now(t) - t->engine.started_ms;
+    uint64_t life_ms = tree_now(p->tree) - p->started_ms;
+    bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+    bool recycled = p->kind != PROCESS_ENGINE && WIFEXITED(status) && WEXITSTATUS(status) == 0;
 
-    return life_ms >= LONG_LIFE_MS || (t->engine.ready && life_ms >= KILLED_LIFE_MS &&
-                                       WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    return life_ms >= LONG_LIFE_MS ||
+           (p->ready && life_ms >= KILLED_LIFE_MS && (killed || recycled));
 }
 
-void engine_ended(struct tree *t, int status)
+static bool any_left(const struct tree *t)
 {
-    struct engine_process *en = &t->engine;
+    for (size_t i = 0; i < PROCESSES; i++)
+        if (t->processes[i].pid != 0)
+            return true;
+    return false;
+}
 
-    en->reaped = true;
-    engine_read(t); /* its last words */
-    log_death(t, status);
-    if (lived_well(t, status))
-        en->early_deaths = 0;
-    drop_channel(t);
-    timers_disarm(&t->timers, &en->kill);
-    en->pid = 0;
-    en->ready = false;
-    if (t->phase == TREE_STOPPING) {
+/* Those the engine asked follow it, when none is left the tree ends. */
+static void stop_others(struct tree *t)
+{
+    tree_foreach(p, t)
+        if (p->kind != PROCESS_ENGINE && !timer_armed(&p->kill))
+            order_stop(p, HELPER_MS);
+    if (!any_left(t))
         tree_end(t, EX_OK);
+}
+
+void process_ended(struct process *p, int status)
+{
+    struct tree *t = p->tree;
+
+    p->reaped = true;
+    process_read(p); /* its last words */
+    log_death(p, status);
+    if (lived_well(p, status))
+        p->early_deaths = 0;
+    drop_channel(p);
+    timers_disarm(&t->timers, &p->kill);
+    p->pid = 0;
+    p->ready = false;
+    p->settled = true;
+    if (t->phase == TREE_STOPPING) {
+        if (tree_engine(t)->pid == 0)
+            stop_others(t);
         return;
     }
-    if (!t->ever_ready && WIFEXITED(status) && is_final(WEXITSTATUS(status))) {
+    if (!t->up && WIFEXITED(status) && is_final(WEXITSTATUS(status))) {
         tree_end(t, WEXITSTATUS(status));
         return;
     }
-    restart_later(t);
-    reload_engine_died(t);
+    if (p->wanted)
+        restart_later(p);
+    if (!t->up)
+        tell_ready(t);
+    reload_process_died(p);
 }
 
 /* ---- the end ---- */
 
-void engine_stop(struct tree *t)
+void processes_stop(struct tree *t)
 {
-    struct engine_process *en = &t->engine;
-
-    timers_disarm(&t->timers, &en->restart);
-    if (en->pid == 0) {
-        tree_end(t, EX_OK);
-        return;
-    }
-    timers_arm(&t->timers, &en->kill, tree_now(t) + STOP_MS);
-    if (en->channel != NULL) {
-        struct err e = channel_send_stop(en->channel, DRAIN_MS);
-
-        if (err_failed(e) && e.kind != ERR_CLOSED)
-            distrust(t, e);
-    }
+    tree_foreach(p, t)
+        timers_disarm(&t->timers, &p->restart);
+    if (tree_engine(t)->pid != 0)
+        order_stop(tree_engine(t), STOP_MS);
+    else
+        stop_others(t);
 }

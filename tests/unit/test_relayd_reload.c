@@ -60,30 +60,43 @@ static struct play *play_new(void)
         p->free_ports[i] = free_port();
     write_config(p, 1, "");
     p->t = (struct tree){ .config_path = p->file, .clock = &clock_system, .phase = TREE_RUNNING };
-    engine_init(&p->t);
+    processes_init(&p->t);
     reload_init(&p->t);
+    for (size_t i = 0; i < PROCESS_KINDS; i++)
+        p->t.identities[i] = (struct identity){ .found = true, .uid = geteuid(), .gid = getegid() };
     assert_ok(generation_load(p->file, &p->t.current, &text));
     assert_ok(
         sockets_open(&p->t.current.sockets, p->t.current.settings, &(struct sockets){ 0 }, &text));
     buf_release(&text);
     assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
-    p->t.engine.channel = channel_new(ends[0], CHANNEL_PARENT);
+    tree_engine(&p->t)->channel = channel_new(ends[0], CHANNEL_PARENT);
     p->engine = channel_new(ends[1], CHANNEL_CHILD);
-    p->t.engine.pid = getpid();
-    p->t.engine.reaped = true; /* nobody is to be killed */
-    p->t.engine.ready = true;
+    tree_engine(&p->t)->pid = getpid();
+    tree_engine(&p->t)->reaped = true; /* nobody is to be killed */
+    tree_engine(&p->t)->ready = true;
+    tree_engine(&p->t)->wanted = true;
     return p;
+}
+
+static void remove_folder(struct play *p, const char *name)
+{
+    char path[96];
+
+    snprintf(path, sizeof path, strcmp(name, ".") == 0 ? "%s" : "%s/%s", p->dir, name);
+    rmdir(path); /* a reload that fails early has made none */
 }
 
 static void play_free(struct play *p)
 {
     reload_abandon(&p->t);
     generation_release(&p->t.current);
-    channel_free(p->t.engine.channel);
+    channel_free(tree_engine(&p->t)->channel);
     channel_free(p->engine);
     timers_release(&p->t.timers);
     unlink(p->file);
-    rmdir(p->dir);
+    remove_folder(p, "state");
+    remove_folder(p, "run");
+    remove_folder(p, ".");
     free(p);
 }
 
@@ -140,13 +153,13 @@ static void hear_nothing(struct play *p)
 static void ask(struct play *p, uint32_t serial)
 {
     assert_ok(channel_send(p->engine, CHANNEL_RELOAD_REQUEST, serial));
-    engine_read(&p->t);
+    process_read(tree_engine(&p->t));
 }
 
 static void answer(struct play *p, uint32_t serial)
 {
     assert_ok(channel_send(p->engine, CHANNEL_RELOAD_OK, serial));
-    engine_read(&p->t);
+    process_read(tree_engine(&p->t));
 }
 
 static void test_asked_and_done(void **state)
@@ -172,7 +185,7 @@ static void test_engine_refuses(void **state)
     ask(p, 8);
     serial = hear_reload(p, 2);
     assert_ok(channel_send_text(p->engine, CHANNEL_RELOAD_FAILED, serial, SLICE("no memory")));
-    engine_read(&p->t);
+    process_read(tree_engine(&p->t));
     hear_outcome(p, 8, false, "no memory");
     assert_ptr_equal(p->t.current.settings, before);
     assert_int_equal(p->t.current.sockets.len, 1);
@@ -240,8 +253,8 @@ static void test_engine_that_breaks_the_rules(void **state)
     struct play *p = play_new();
 
     assert_ok(channel_send_stop(p->engine, 1)); /* the parent's word */
-    engine_read(&p->t);
-    assert_null(p->t.engine.channel);
+    process_read(tree_engine(&p->t));
+    assert_null(tree_engine(&p->t)->channel);
     assert_int_equal(p->t.phase, TREE_RUNNING);
     play_free(p);
 }
@@ -250,12 +263,12 @@ static void test_engine_not_ready_yet(void **state)
 {
     struct play *p = play_new();
 
-    p->t.engine.ready = false;
+    tree_engine(&p->t)->ready = false;
     reload_begin(&p->t);
     assert_int_equal(p->t.reload.state, RELOAD_WAITING);
     hear_nothing(p);
     assert_ok(channel_send(p->engine, CHANNEL_READY, 0));
-    engine_read(&p->t);
+    process_read(tree_engine(&p->t));
     answer(p, hear_reload(p, 1));
     assert_int_equal(p->t.reload.state, RELOAD_NONE);
     play_free(p);
@@ -270,7 +283,7 @@ static void test_stop_asked_during_a_reload(void **state)
     ask(p, 4);
     hear_reload(p, 1);
     assert_ok(channel_send(p->engine, CHANNEL_STOP_REQUEST, 0));
-    engine_read(&p->t);
+    process_read(tree_engine(&p->t));
     assert_int_equal(p->t.phase, TREE_STOPPING);
     hear_outcome(p, 4, false, "told to stop");
     m = hear(p, CHANNEL_STOP);

@@ -49,6 +49,8 @@ static void test_defaults(void **state)
     assert_string_equal(s->state_dir, "/var/lib/relayd");
     assert_string_equal(s->runtime_dir, "/run/relayd");
     assert_string_equal(s->engine_user, "_relayd");
+    assert_string_equal(s->accounts_user, "_relayauth");
+    assert_string_equal(s->sign_user, "_relaysign");
     assert_int_equal(s->loops, 0);
     assert_int_equal(s->resolver_count, 0);
     assert_int_equal(s->trusted_count, 0);
@@ -85,7 +87,7 @@ static void test_every_directive(void **state)
                                    "state_dir state; runtime_dir /run/x; loops 3\n"
                                    "resolver 127.0.0.1:5353, ::1; resolver 192.0.2.1\n"
                                    "trusted 10.0.0.0/8, ::1; trusted 192.0.2.0/24\n"
-                                   "users { engine mail }\n"
+                                   "users { engine mail; accounts auth; sign _dkim }\n"
                                    "limits { message_size unlimited; recipients 7; connections 8\n"
                                    " connections_per_client 9; messages_per_connection 10; errors 11\n"
                                    " idle_commands 12; received 13; command_timeout 14s; data_timeout 15s\n"
@@ -114,6 +116,8 @@ static void test_every_directive(void **state)
     assert_int_equal(s->trusted[1].bits, 128);
     assert_false(s->trust_loopback);
     assert_string_equal(s->engine_user, "mail");
+    assert_string_equal(s->accounts_user, "auth");
+    assert_string_equal(s->sign_user, "_dkim");
     assert_int_equal(s->limits.message_size, 0);
     assert_int_equal(s->limits.recipients, 7);
     assert_int_equal(s->limits.connections, 8);
@@ -434,7 +438,7 @@ static void test_errors(void **state)
         { "route direct { tls verified }",
           "1:16: \"tls verified\" is not in this release; mail goes in the clear with \"tls none\" or "
           "\"tls optional\"" },
-        { "users { accounts x }", "1:9: \"accounts\" is not in this release" },
+        { "users { verify x }", "1:9: \"verify\" is not in this release" },
         { "delivery { rate 30/min }", "1:12: \"rate\" is not in this release" },
         { "log { format json }", "1:7: \"format json\" is not in this release" },
         { "log { syslog }", "1:7: \"syslog\" is not in this release" },

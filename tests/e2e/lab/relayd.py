@@ -14,7 +14,8 @@ from lab.process import Process, descendants, gone, name_of
 # Times small enough for tests, in the same proportions as the defaults.
 RETRY = "first 1s; factor 2; max 2s; doubt 3s; expire 10m; warn 5m"
 DELIVERY = "loopback_mx allow"
-ENGINE_USER = "daemon"  # exists everywhere and owns nothing here
+# These exist everywhere and own nothing here.
+ENGINE_USER, ACCOUNTS_USER, SIGN_USER = "daemon", "bin", "sys"
 ADDRESS_IN_USE = re.compile(r"address (is )?(already )?in use|EADDRINUSE", re.IGNORECASE)
 
 
@@ -73,7 +74,7 @@ class Relayd:
             f"listen 127.0.0.1:{self.port}" + (f" {{ {self.listen} }}" if self.listen else ""),
         ]
         if os.getuid() == 0:
-            lines.append(f"users {{ engine {ENGINE_USER} }}")
+            lines.append(f"users {{ engine {ENGINE_USER}; accounts {ACCOUNTS_USER}; sign {SIGN_USER} }}")
         if self.trusted:
             lines.append(f"trusted {self.trusted}")
         if self.resolver:

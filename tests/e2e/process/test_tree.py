@@ -13,7 +13,8 @@ import time
 
 import pytest
 
-from lab import RELAYD, ports, wait
+from lab import RELAYD, mail, ports, wait
+from lab.client import Client
 from lab.process import Process, alive, descendants, gone, name_of
 from lab.relayd import ENGINE_USER, Relayd
 
@@ -173,9 +174,18 @@ def test_the_engine_has_only_what_it_needs(tree):
     targets = {os.readlink(f"/proc/{pid}/fd/{fd}") for fd in os.listdir(f"/proc/{pid}/fd")}
     assert not any("signalfd" in target for target in targets)
     assert limits_of(pid)[0] == limits_of(pid)[1]
-    assert stat.S_IMODE(daemon.state.stat().st_mode) == 0o700
+    assert stat.S_IMODE(daemon.state.stat().st_mode) == (0o711 if os.getuid() == 0 else 0o700)
     assert stat.S_IMODE(daemon.runtime.stat().st_mode) == 0o755
     assert (daemon.state / "queue.lock").read_text() == f"{pid}\n"
+
+
+def assert_divided(daemon):
+    """The state folder is root's, to be passed through; what is in it is the engine's alone."""
+    assert daemon.state.stat().st_uid == 0 and stat.S_IMODE(daemon.state.stat().st_mode) == 0o711
+    owner = pwd.getpwnam(ENGINE_USER).pw_uid
+    for name, mode in (("queue", 0o700), ("history", 0o700), ("body", 0o700), ("queue.lock", 0o600)):
+        found = (daemon.state / name).stat()
+        assert found.st_uid == owner and stat.S_IMODE(found.st_mode) == mode, name
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="not root")
@@ -187,14 +197,15 @@ def test_root_is_given_up(tree):
     assert status["Gid"].split() == [str(user.pw_gid)] * 4
     assert status["Groups"].split() == []
     assert int(status["CapEff"], 16) == int(status["CapPrm"], 16) == 0
-    assert daemon.state.stat().st_uid == daemon.runtime.stat().st_uid == user.pw_uid
+    assert daemon.runtime.stat().st_uid == user.pw_uid
+    assert_divided(daemon)
     assert status_of(daemon.process.pid)["Uid"].split() == ["0"] * 4
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="not root")
 def test_unknown_user(tree):
     daemon = tree(start=False)
-    daemon.file.write_text(daemon.config().replace(f"engine {ENGINE_USER} ", "engine nobody-such "))
+    daemon.file.write_text(daemon.config().replace(f"engine {ENGINE_USER};", "engine nobody-such;"))
     done = run("-c", daemon.file)
     assert done.returncode == 67
     assert 'no user "nobody-such"' in done.stderr
@@ -212,12 +223,44 @@ def test_a_folder_with_something_in_it_is_not_taken(tree):
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="not root")
-def test_an_empty_folder_of_root_is_given_to_the_engine(tree):
+def test_an_empty_folder_of_root_is_taken(tree):
     daemon = tree(start=False)
     daemon.state.mkdir(mode=0o755)
     daemon.start()
-    assert daemon.state.stat().st_uid == pwd.getpwnam(ENGINE_USER).pw_uid
-    assert stat.S_IMODE(daemon.state.stat().st_mode) == 0o700
+    assert_divided(daemon)
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="not root")
+def test_a_folder_that_was_the_engines_is_taken_over(tree):
+    """As it was when the engine was the only process; with mail in it."""
+    daemon = tree(routes="route default hold")
+    with Client(daemon.port) as client:
+        client.ehlo()
+        client.transaction("a@client.test", ["b@dest.test"], mail.message(body=b"kept"))
+    [kept] = daemon.queue_ids()
+    daemon.stop()
+    user = pwd.getpwnam(ENGINE_USER)
+    os.chown(daemon.state, user.pw_uid, user.pw_gid)
+    daemon.state.chmod(0o700)
+    daemon.start()
+    assert_divided(daemon)
+    assert daemon.queue_ids() == [kept]
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="not root")
+def test_a_link_in_the_place_of_a_folder_is_not_followed(tree):
+    """The engine, had it fallen, could have put it there while the folder was its own."""
+    daemon = tree(start=False)
+    user = pwd.getpwnam(ENGINE_USER)
+    elsewhere = daemon.directory / "elsewhere"
+    elsewhere.mkdir()
+    daemon.state.mkdir()
+    os.chown(daemon.state, user.pw_uid, user.pw_gid)
+    (daemon.state / "history").symlink_to(elsewhere)
+    done = run("-c", daemon.file)
+    assert done.returncode == 73
+    assert f"{daemon.state}/history: " in done.stderr
+    assert elsewhere.stat().st_uid == 0
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="needs root to become somebody else")

@@ -1,0 +1,48 @@
+/* relayd/kinds.c - which processes there are, and which of them a
+ * configuration needs: none idles beside mail that never asks it. */
+#include "relayd/kinds.h"
+
+#include "relayd/engine.h"
+#include "relayd/settings.h"
+
+/* A kind without a main() is of a later release and never wanted. */
+const struct process_kind_info process_kinds[PROCESS_KINDS] = {
+    [PROCESS_ENGINE] = { "engine", ENGINE_TITLE, engine_main },
+    [PROCESS_ACCOUNTS] = { "accounts", "relayd: accounts", NULL },
+    [PROCESS_SIGN] = { "sign", "relayd: sign", NULL },
+};
+
+/* Where a client can log in there are users. */
+static bool wants_accounts(const struct settings *s)
+{
+    for (size_t i = 0; i < s->listen_count; i++)
+        if (s->listens[i].role == SETTINGS_ROLE_SUBMISSION)
+            return true;
+    return false;
+}
+
+unsigned processes_wanted(enum process_kind kind, const struct settings *s)
+{
+    if (process_kinds[kind].main == NULL)
+        return 0;
+    switch (kind) {
+    case PROCESS_ENGINE:
+        return 1;
+    case PROCESS_ACCOUNTS:
+        return wants_accounts(s) ? 1 : 0;
+    default:
+        return 0;
+    }
+}
+
+const char *process_user(enum process_kind kind, const struct settings *s)
+{
+    switch (kind) {
+    case PROCESS_ACCOUNTS:
+        return s->accounts_user;
+    case PROCESS_SIGN:
+        return s->sign_user;
+    default:
+        return s->engine_user;
+    }
+}
