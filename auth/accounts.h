@@ -56,7 +56,8 @@ struct accounts_answer {
 
 /* home: loop 0, which carries the link. */
 struct accounts *accounts_new(struct loop *home);
-/* After the last turn of all loops; logins left are freed with it. */
+/* After the last turn of all loops and before home is freed; logins left are
+ * freed with it. */
 void accounts_free(struct accounts *a); /* NULL is fine */
 /* Home. A fresh socket pair's end, taken over; replaces the one before. */
 void accounts_link(struct accounts *a, int fd);
