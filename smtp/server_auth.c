@@ -88,6 +88,7 @@ static void begin(struct smtp_server *s, struct slice word, struct slice initial
     bool empty = slice_eq(initial, SLICE("=")); /* RFC 4954 section 4: there, and of no length */
 
     if (!empty && !base64_decode(initial, &bytes)) {
+        buf_release(&bytes);
         server_reply(s, 501, "5.5.2 the initial response is not base64");
         return;
     }
@@ -134,6 +135,7 @@ void server_auth_response(struct smtp_server *s, struct slice line)
         return;
     }
     if (!base64_decode(line, &bytes)) {
+        buf_release(&bytes);
         server_auth_abandon(s);
         server_reply(s, 501, "5.5.2 the response is not base64");
         return;
