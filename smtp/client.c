@@ -265,17 +265,11 @@ static void reply_came(struct smtp_client *c)
     }
 }
 
-/* No reply may follow this one yet: nothing else was sent. */
-static bool is_last_awaited(const struct smtp_client *c)
-{
-    return !c->burst || c->wait < WAIT_RSET || c->wait >= WAIT_DATA;
-}
-
 static void feed_replies(struct smtp_client *c, struct slice in)
 {
     while (in.len > 0 && c->wait != WAIT_CLOSED) {
         enum mail_reply_result result;
-        bool last = is_last_awaited(c);
+        bool last = client_last_awaited(c);
         size_t used = 0;
 
         if (c->wait == WAIT_TLS) { /* an injection, or a server that can't do TLS: RFC 3207 has no such bytes */
@@ -297,7 +291,7 @@ static void feed_replies(struct smtp_client *c, struct slice in)
         }
         reply_came(c);
         mail_reply_reader_next(&c->reader);
-        if (last && in.len > 0 && c->wait != WAIT_CONTENT)
+        if (last && in.len > 0 && (c->wait != WAIT_CONTENT || c->chunked))
             c->unasked = true;
     }
 }

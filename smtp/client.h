@@ -1,7 +1,9 @@
 /* smtp/client.h - the SMTP client's side of a session, without I/O (RFC 5321).
  *
  * One connection, one transaction at a time. With PIPELINING MAIL, all RCPT
- * and DATA go out in one write (RFC 2920). Handler functions run inside
+ * and DATA go out in one write (RFC 2920). A large message goes in chunks
+ * (BDAT, RFC 3030) where that is offered too, without waiting for the reply to
+ * each; when the last has been sent it is in doubt as after a final dot. Handler functions run inside
  * smtp_client_feed() or the call that caused them; they may start the next
  * transaction, but not free the client.
  */
@@ -96,7 +98,7 @@ struct smtp_client_handler {
      * it has taken as many as its MAILMAX allows the engine says QUIT by
      * itself, and quit_done() comes instead. */
     void (*ready)(void *ctx);
-    /* 354 has come: content is wanted. Give it with smtp_client_content(),
+    /* 354 has come, or content goes in chunks: it is wanted. Give it with smtp_client_content(),
      * in pieces, as output drains. */
     void (*content)(void *ctx);
     /* How recipient n (its index) fared; exactly once each per transaction,
@@ -142,7 +144,8 @@ bool smtp_client_idle(const struct smtp_client *c);            /* ready and with
  * SIZE fails at once with 5.3.4, through the handler; recipients beyond the
  * offered RCPTMAX are deferred with 4.5.3 (better, share them out before). */
 void smtp_client_send(struct smtp_client *c, const struct smtp_transaction *t);
-/* A piece of content (canonical CR LF); dots are stuffed here. `last` ends it. */
+/* A piece of content (canonical CR LF); dots are stuffed here, or it becomes a
+ * chunk. `last` ends it. */
 void smtp_client_content(struct smtp_client *c, struct slice bytes, bool last);
 /* Content can't be supplied (read error): the connection must be dropped
  * without a final dot. Recipients are deferred with `text`; failed() follows. */

@@ -72,11 +72,19 @@ struct smtp_client {
     unsigned accepted;         /* recipients that got a 2xx */
     unsigned transactions;
     bool in_transaction;
-    bool burst;                /* all up to DATA is sent */
+    bool burst;                /* all up to DATA is sent; to the last RCPT when chunked */
     bool utf8;
     bool mail_accepted;        /* the server holds a sender: RSET before the next MAIL */
     bool at_line_start;        /* of content */
+    bool chunked;              /* content goes by BDAT (RFC 3030) */
+    unsigned chunks_open;      /* sent, and without a reply yet */
 };
+
+/* Content from this size on goes by BDAT where that is offered, each piece a
+ * chunk of its own: it is counted and not searched for dots. With less the
+ * search costs 10 µs at most (measured: 11 µs for 64 KiB, a mere copy 2), and
+ * DATA is what every server does every day. */
+#define CLIENT_BDAT_MIN (64u * KIB)
 
 /* client.c */
 void client_say_ehlo(struct smtp_client *c);
@@ -90,6 +98,8 @@ enum smtp_stage client_stage(const struct smtp_client *c);
 struct smtp_outcome client_outcome_of(const struct smtp_client *c, const struct mail_reply *reply);
 
 /* client_transaction.c */
+/* The reply to come is the last of what was sent in one go: nothing may follow it. */
+bool client_last_awaited(const struct smtp_client *c);
 void client_rset_replied(struct smtp_client *c, const struct mail_reply *reply);
 void client_mail_replied(struct smtp_client *c, const struct mail_reply *reply);
 void client_rcpt_replied(struct smtp_client *c, const struct mail_reply *reply);

@@ -1,6 +1,7 @@
 /* smtp/client_transaction.c - one message to one next hop: MAIL, RCPT, DATA
  * and the content, in one burst where PIPELINING is offered (RFC 2920), else
- * step by step. Each recipient gets exactly one outcome.
+ * step by step. A large message goes by BDAT instead of DATA. Each recipient
+ * gets exactly one outcome.
  */
 #include "smtp/client_private.h"
 
@@ -172,10 +173,21 @@ static void to_mail(struct smtp_client *c)
     c->wait = WAIT_MAIL;
 }
 
+static void to_content(struct smtp_client *c)
+{
+    c->at_line_start = true;
+    c->wait = WAIT_CONTENT;
+    c->handler->content(c->ctx);
+}
+
 static void to_data(struct smtp_client *c)
 {
-    if (!c->burst && c->accepted == 0) {
+    if ((!c->burst || c->chunked) && c->accepted == 0) {
         client_transaction_over(c);
+        return;
+    }
+    if (c->chunked) {
+        to_content(c);
         return;
     }
     if (!c->burst)
@@ -183,12 +195,17 @@ static void to_data(struct smtp_client *c)
     c->wait = WAIT_DATA;
 }
 
-static void to_rcpt(struct smtp_client *c, unsigned from)
+static unsigned next_wanted(const struct smtp_client *c, unsigned n)
 {
-    unsigned n = from;
-
     while (n < c->t.recipient_count && (c->recipients[n] & RECIPIENT_WANTED) == 0)
         n++;
+    return n;
+}
+
+static void to_rcpt(struct smtp_client *c, unsigned from)
+{
+    unsigned n = next_wanted(c, from);
+
     if (n == c->t.recipient_count) {
         to_data(c);
         return;
@@ -199,6 +216,15 @@ static void to_rcpt(struct smtp_client *c, unsigned from)
     c->wait = WAIT_RCPT;
 }
 
+bool client_last_awaited(const struct smtp_client *c)
+{
+    if (c->chunked && (c->wait == WAIT_CONTENT || c->wait == WAIT_END))
+        return c->chunks_open <= 1;
+    if (c->chunked && c->wait == WAIT_RCPT)
+        return next_wanted(c, c->at + 1) == c->t.recipient_count;
+    return !c->burst || c->wait < WAIT_RSET || c->wait >= WAIT_DATA;
+}
+
 static void write_burst(struct smtp_client *c)
 {
     write_mail(c);
@@ -206,13 +232,16 @@ static void write_burst(struct smtp_client *c)
         if ((c->recipients[i] & RECIPIENT_WANTED) != 0)
             write_rcpt(c, i);
     }
-    buf_add(&c->out, SLICE("DATA\r\n"));
+    if (!c->chunked) /* chunks are not sent in the hope of a recipient */
+        buf_add(&c->out, SLICE("DATA\r\n"));
 }
 
 static void start(struct smtp_client *c)
 {
     c->transactions++;
     c->burst = c->offer.pipelining;
+    c->chunked = c->burst && c->offer.chunking && c->t.size_bytes >= CLIENT_BDAT_MIN;
+    c->chunks_open = 0;
     if (c->mail_accepted)
         buf_add(&c->out, SLICE("RSET\r\n"));
     if (c->burst)
@@ -331,9 +360,7 @@ void client_data_replied(struct smtp_client *c, const struct mail_reply *reply)
         c->wait = WAIT_END;
         return;
     }
-    c->at_line_start = true;
-    c->wait = WAIT_CONTENT;
-    c->handler->content(c->ctx);
+    to_content(c);
 }
 
 /* A server that refuses before it has seen the end does not want the rest,
@@ -342,6 +369,10 @@ void client_content_replied(struct smtp_client *c, const struct mail_reply *repl
 {
     struct smtp_outcome o = client_outcome_of(c, reply);
 
+    if (c->wait == WAIT_CONTENT && reply->code < 300 && c->chunks_open > 0) {
+        c->chunks_open--; /* a chunk was taken */
+        return;
+    }
     if (reply->code < 400) {
         client_fail_protocol(c, "server answered before the message was complete");
         return;
@@ -350,10 +381,32 @@ void client_content_replied(struct smtp_client *c, const struct mail_reply *repl
     client_fail(c, &o);
 }
 
+/* A chunk before the last, and all is sent already. A refusal is the message's
+ * (RFC 3030 section 2); the replies to the other chunks come all the same. */
+static void chunk_replied(struct smtp_client *c, const struct mail_reply *reply)
+{
+    struct smtp_outcome o = client_outcome_of(c, reply);
+
+    if (reply->code == 421) {
+        client_fail(c, &o);
+        return;
+    }
+    if (is_odd(c, reply))
+        return;
+    c->chunks_open--;
+    o.stage = SMTP_STAGE_CONTENT;
+    if (reply->code >= 400)
+        client_settle(c, &o);
+}
+
 void client_end_replied(struct smtp_client *c, const struct mail_reply *reply)
 {
     struct smtp_outcome o = client_outcome_of(c, reply);
 
+    if (c->chunks_open > 1) {
+        chunk_replied(c, reply);
+        return;
+    }
     if (buf_len(&c->out) > 0) { /* the end mark is not sent: this can't be its reply */
         client_content_replied(c, reply);
         return;
@@ -366,14 +419,35 @@ void client_end_replied(struct smtp_client *c, const struct mail_reply *reply)
         return;
     if (reply->code < 300)
         o.verdict = SMTP_DELIVERED;
+    else if (c->chunked)
+        c->mail_accepted = true; /* how much of a transaction is left after a refused chunk is not said: RSET */
     client_settle(c, &o);
     client_transaction_over(c);
+}
+
+static void write_chunk(struct smtp_client *c, struct slice bytes, bool last)
+{
+    if (bytes.len == 0 && !last)
+        return;
+    buf_add(&c->out, SLICE("BDAT "));
+    buf_add_u64(&c->out, bytes.len);
+    buf_add_str(&c->out, last ? " LAST\r\n" : "\r\n");
+    buf_add(&c->out, bytes);
+    c->chunks_open++;
+    if (last) {
+        c->mail_accepted = false;
+        c->wait = WAIT_END;
+    }
 }
 
 void smtp_client_content(struct smtp_client *c, struct slice bytes, bool last)
 {
     if (c->wait != WAIT_CONTENT)
         return; /* the session ended meanwhile; all outcomes were told */
+    if (c->chunked) {
+        write_chunk(c, bytes, last);
+        return;
+    }
     mail_data_stuff(&c->out, bytes, &c->at_line_start);
     if (!last)
         return;

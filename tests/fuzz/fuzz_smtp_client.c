@@ -37,6 +37,7 @@ struct owner {
     unsigned outcomes[RECIPIENTS_MAX];
     bool end_left; /* the end mark was sent, as far as we know */
     bool end_given;
+    bool chunks;   /* content goes out as it is: it is given as it should be */
     struct buf sent;
 };
 
@@ -53,7 +54,8 @@ static void start(struct owner *o)
     t.recipient_count = o->count = 1 + (unsigned)rng_below(&o->chance, RECIPIENTS_MAX);
     for (unsigned i = 0; i < o->count; i++)
         o->recipients[i] = slice_str(addresses[i]);
-    t.size_bytes = rng_below(&o->chance, 2000);
+    o->chunks = rng_below(&o->chance, 2) == 0; /* if they are offered */
+    t.size_bytes = rng_below(&o->chance, 2000) + (o->chunks ? 100 * KIB : 0);
     t.eight_bit = rng_below(&o->chance, 2) == 0;
     memset(o->outcomes, 0, sizeof o->outcomes);
     o->in_transaction = true;
@@ -216,7 +218,7 @@ static void act(struct owner *o)
             o->wants_content = false;
             o->end_given = true;
         }
-        smtp_client_content(o->client, slice_str(pieces[rng_below(&o->chance, countof(pieces))]),
+        smtp_client_content(o->client, slice_str(pieces[rng_below(&o->chance, countof(pieces) - (o->chunks ? 2 : 0))]),
                             last);
     }
     drain(o, rng_below(&o->chance, 4) != 0);

@@ -4,6 +4,7 @@
  *
  *   S: R:   what the server sends
  *   C:      a line of the client; '*' is anything
+ *   B:      bytes of the client, to the letter
  *   T: from=ADDRESS to=ADDRESS,ADDRESS [size=N] [8bit] [smtputf8]
  *      [ret=full|hdrs] [envid=XTEXT] [notify=A/B] [orcpt=A/B] (one a recipient)
  *           the owner sends a message; only when the engine is ready
@@ -214,6 +215,15 @@ static void expect(struct play *p, const struct item *it, struct buf *from)
     buf_release(&want);
 }
 
+static void expect_bytes(struct play *p, const struct item *it)
+{
+    struct slice want = buf_bytes(&it->text), got = slice_head(buf_bytes(&p->out), want.len);
+
+    if (!slice_eq(got, want))
+        fail_at(p, it, "got \"%.*s\"", (int)got.len, got.ptr);
+    buf_take(&p->out, want.len);
+}
+
 static void expect_quiet(struct play *p, const struct item *it)
 {
     if (buf_len(&p->out) > 0)
@@ -328,6 +338,8 @@ static void play_item(struct play *p, const struct item *it, const struct item *
     flush(p);
     if (it->kind == 'C')
         expect(p, it, &p->out);
+    else if (it->kind == 'B')
+        expect_bytes(p, it);
     else if (it->kind == 'O')
         expect(p, it, &p->events);
     else if (it->kind == 'T')
