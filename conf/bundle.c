@@ -6,9 +6,11 @@
 
 #include <stdlib.h>
 
-/* magic, name, count of entries; an entry is kind, path, has a problem,
- * problem, bytes. Numbers are 32 bits, little endian; strings and bytes are
+/* magic, name, count of entries; an entry is kind, path, state (0 good, 1 with
+ * a problem, 2 withheld), problem, bytes. Numbers are 32 bits, little endian; strings and bytes are
  * preceded by their length. */
+enum { STATE_GOOD, STATE_PROBLEM, STATE_WITHHELD };
+
 static const char magic[] = "relayd bundle 1\n";
 
 struct bundle *bundle_new(const char *name)
@@ -98,7 +100,7 @@ void bundle_write(const struct bundle *b, struct buf *out)
 
         add_u32(out, e->kind);
         add_counted(out, slice_str(e->path));
-        add_u32(out, e->problem != NULL);
+        add_u32(out, e->problem != NULL ? STATE_PROBLEM : e->withheld ? STATE_WITHHELD : STATE_GOOD);
         add_counted(out, slice_str(e->problem));
         add_counted(out, buf_bytes(&e->bytes));
     }
@@ -139,15 +141,19 @@ static bool take_string(struct slice *in, char **out)
 
 static bool take_entry(struct slice *in, struct bundle *b)
 {
-    uint32_t kind, has_problem;
+    uint32_t kind, state;
     struct slice bytes;
     char *path = NULL;
     char *problem = NULL;
     bool ok = take_u32(in, &kind) && kind <= BUNDLE_ENV && take_string(in, &path) &&
-              take_u32(in, &has_problem) && has_problem <= 1 && take_string(in, &problem) &&
+              take_u32(in, &state) && state <= STATE_WITHHELD && take_string(in, &problem) &&
               take_counted(in, &bytes) &&
+              (state != STATE_WITHHELD || (kind == BUNDLE_SECRET && bytes.len == 0)) &&
               !err_failed(bundle_add(b, (enum bundle_kind)kind, path, bytes,
-                                     has_problem != 0 ? problem : NULL));
+                                     state == STATE_PROBLEM ? problem : NULL));
+
+    if (ok)
+        b->entries[b->count - 1].withheld = state == STATE_WITHHELD;
 
     free(path);
     free(problem);

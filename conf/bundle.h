@@ -23,6 +23,8 @@ struct bundle_entry {
     char *path;       /* absolute, but for BUNDLE_ENV */
     struct buf bytes;
     char *problem;    /* why there are no bytes ("Permission denied"), or NULL */
+    bool withheld;    /* BUNDLE_SECRET: it has bytes, but not for this process */
+    unsigned readers; /* BUNDLE_SECRET that no directive names: CONF_FOR(n) of those it is for; not written */
 };
 
 struct bundle {

@@ -16,7 +16,7 @@ void conf_error(struct conf *c, const struct conf_word *at, const char *fmt, ...
     buf_release(&text);
 }
 
-static void compile_patterns(struct conf *c)
+void conf_compile(struct conf *c)
 {
     size_t count = 0;
 
@@ -40,7 +40,7 @@ void conf_load(struct conf *c, void *into)
     struct conf_stmt root = { 0 };
 
     conf_block_init(&root);
-    compile_patterns(c);
+    conf_compile(c);
     conf_include(c, &root);
     if (c->bundle->count != 0)
         conf_override(c, &root);

@@ -27,6 +27,10 @@ enum { /* of rows */
     CONF_ENV_PLAIN = 64, /* repeated; variables RELAYD_NAME_… reach into the one without a title */
 };
 
+/* Reader n, as the caller counts them, is told the SECRETs and the contents of
+ * the SECRET_FILEs of the row; the others are not: see conf_withhold(). */
+#define CONF_FOR(n) (1u << (16 + (n)))
+
 struct conf_row {
     const char *parent; /* "" or the name of the directive it stands in */
     const char *name;
@@ -69,7 +73,17 @@ void conf_load(struct conf *c, void *into);
  * that begin with the prefix. */
 struct bundle *conf_read(const struct conf_schema *schema, const char *path, char *const *envp);
 
+/* A copy of a good bundle for one reader, CONF_FOR(n): secrets of rows without
+ * that flag are blanked in texts and variables (xxx, lines and columns kept),
+ * and files of theirs withheld: there, with no contents. It loads without
+ * error all the same. */
+struct bundle *conf_withhold(const struct conf_schema *schema, const struct bundle *b,
+                             unsigned reader);
+
 /* For takers. */
+/* The file a SECRET_FILE word names. When it is withheld this process has no
+ * business with what is in it, and to look for mistakes there is another's. */
+const struct bundle_entry *conf_secret(struct conf *c, const struct conf_word *word);
 void conf_take_block(struct conf *c, const struct conf_stmt *s, void *into); /* its block, into the same struct */
 size_t conf_count(const struct conf_stmt *block, const char *name);          /* how many it has of a row */
 const struct conf_stmt *conf_find(const struct conf_stmt *block, const char *name); /* the first, or NULL */
@@ -88,6 +102,7 @@ void conf_error(struct conf *c, const struct conf_word *at, const char *fmt, ...
 
 /* For conf/ itself. */
 const struct conf_row *conf_row_find(const struct conf_schema *schema, const char *parent, struct slice name);
+void conf_compile(struct conf *c);                           /* the patterns of all rows */
 void conf_include(struct conf *c, struct conf_stmt *root);   /* parses the main file and what it includes */
 void conf_override(struct conf *c, struct conf_stmt *root);  /* by variables of the environment */
 void conf_check(struct conf *c, struct conf_stmt *root);     /* names, arguments, blocks, repetitions */

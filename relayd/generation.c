@@ -45,6 +45,20 @@ static struct err seal(const struct bundle *b, int *out)
     return e;
 }
 
+/* One for each kind of process, with the secrets that are for it. */
+static struct err seal_all(const struct bundle *b, int *out)
+{
+    struct err e = ERR_OK;
+
+    for (size_t i = 0; i < PROCESS_KINDS && !err_failed(e); i++) {
+        struct bundle *part = settings_withhold(b, (enum process_kind)i);
+
+        e = seal(part, &out[i]);
+        bundle_free(part);
+    }
+    return e;
+}
+
 struct err generation_load(const char *path, struct generation *out, struct buf *text)
 {
     struct bundle *b = settings_read(path, environ);
@@ -55,7 +69,7 @@ struct err generation_load(const char *path, struct generation *out, struct buf 
     *out = GENERATION_EMPTY;
     diagnostics_format(&d, text);
     if (!err_failed(e))
-        e = seal(b, &out->bundle_fd);
+        e = seal_all(b, out->bundle_fds);
     if (err_failed(e)) {
         char why[256];
 
@@ -72,8 +86,9 @@ struct err generation_load(const char *path, struct generation *out, struct buf 
 
 void generation_release(struct generation *g)
 {
-    if (g->bundle_fd >= 0)
-        close(g->bundle_fd);
+    for (size_t i = 0; i < PROCESS_KINDS; i++)
+        if (g->bundle_fds[i] >= 0)
+            close(g->bundle_fds[i]);
     settings_unref(g->settings);
     sockets_release(&g->sockets);
     *g = GENERATION_EMPTY;

@@ -4,16 +4,18 @@
 #ifndef RELAYD_GENERATION_H
 #define RELAYD_GENERATION_H
 
+#include "relayd/kinds.h"
 #include "relayd/settings.h"
 #include "relayd/sockets.h"
 
 struct generation {
-    int bundle_fd; /* sealed memfd, for the children; -1 when empty */
+    int bundle_fds[PROCESS_KINDS]; /* sealed memfds, each without the secrets of the others */
     const struct settings *settings;
     struct sockets sockets;
 };
 
-#define GENERATION_EMPTY ((struct generation){ .bundle_fd = -1 })
+#define GENERATION_EMPTY ((struct generation){ .bundle_fds = { -1, -1, -1 } })
+_Static_assert(PROCESS_KINDS == 3, "GENERATION_EMPTY");
 
 /* Reads and checks the file; the sockets are still to be opened. Diagnostics,
  * on success warnings perhaps, are appended to `text`. */

@@ -50,7 +50,8 @@ static struct err send_config(struct process *p, const struct generation *g)
 {
     bool listens = p->kind == PROCESS_ENGINE;
 
-    return channel_send_config(p->channel, CHANNEL_RELOAD, p->tree->reload.serial, g->bundle_fd,
+    return channel_send_config(p->channel, CHANNEL_RELOAD, p->tree->reload.serial,
+                               g->bundle_fds[p->kind],
                                listens ? g->sockets.listeners : NULL,
                                listens ? g->sockets.len : 0);
 }

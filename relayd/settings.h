@@ -16,6 +16,7 @@
 #include "conf/bundle.h"
 #include "conf/diagnostics.h"
 #include "net/addr.h"
+#include "relayd/kinds.h"
 
 #include <stdatomic.h>
 
@@ -204,6 +205,10 @@ void settings_unref(const struct settings *s); /* NULL is fine */
  * this as root. What can't be read is noted in the bundle and told by
  * settings_load_bundle. bundle_free() it. */
 struct bundle *settings_read(const char *path, char *const *envp);
+
+/* What a process of that kind may know of it: the secrets of others are there
+ * only in name, see conf_withhold(). The caller frees it. */
+struct bundle *settings_withhold(const struct bundle *b, enum process_kind reader);
 
 /* Checks a bundle and makes settings of it; touches no file, so parent and
  * child come to the same result from the same bytes. ERR_SYNTAX when there is

@@ -124,6 +124,11 @@ static const struct conf_type types[] = {
     { NULL, NULL, NULL, NULL },
 };
 
+/* Whose secrets a directive has; without one of these they stay with the parent. */
+#define FOR_ENGINE   CONF_FOR(PROCESS_ENGINE)
+#define FOR_ACCOUNTS CONF_FOR(PROCESS_ACCOUNTS)
+#define FOR_SIGN     CONF_FOR(PROCESS_SIGN)
+
 #define ACTION        "(direct | via NAME {, NAME} | hold | discard | reject REPLY)"
 #define HOP_TLS       "none | optional | required | verified | dane"
 #define TIMEOUT       "DURATION(10ms..1d)"
@@ -192,7 +197,7 @@ static const struct conf_row rows[] = {
     { "", "domain", "DOMAIN", CONF_MANY | CONF_TITLED | CONF_BLOCK, settings_take_domain, 0 },
     { "domain", "relay", "", 0, conf_take_flag, offsetof(struct settings_domain, relay) },
     { "domain", "mailboxes", "", CONF_LATER, NULL, 0 },
-    { "domain", "dkim", "auto | selector NAME key_file SECRET_FILE", CONF_MANY | CONF_LATER, NULL,
+    { "domain", "dkim", "auto | selector NAME key_file SECRET_FILE", CONF_MANY | CONF_LATER | FOR_SIGN, NULL,
       0 },
 
     { "", "smarthost", "NAME", CONF_MANY | CONF_TITLED | CONF_BLOCK_MUST | CONF_ENV_TITLE,
@@ -200,8 +205,8 @@ static const struct conf_row rows[] = {
     { "smarthost", "host", "HOST {, HOST}", 0, settings_take_hosts, 0 },
     { "smarthost", "tls", HOP_TLS, 0, settings_take_tls, offsetof(struct settings_smarthost, tls) },
     { "smarthost", "user", "WORD", CONF_LATER, NULL, 0 },
-    { "smarthost", "password", "SECRET", CONF_LATER, NULL, 0 },
-    { "smarthost", "password_file", "SECRET_FILE", CONF_LATER, NULL, 0 },
+    { "smarthost", "password", "SECRET", CONF_LATER | FOR_ENGINE, NULL, 0 },
+    { "smarthost", "password_file", "SECRET_FILE", CONF_LATER | FOR_ENGINE, NULL, 0 },
 
     { "", "route", "default " ACTION " | [from PATTERN] [to PATTERN] " ACTION,
       CONF_MANY | CONF_BLOCK, settings_take_route, 0 },

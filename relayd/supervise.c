@@ -124,7 +124,7 @@ void process_start(struct process *p)
         return;
     }
     log_debug("parent", "%s[%d] started", p->name, (int)p->pid);
-    e = channel_send_config(p->channel, CHANNEL_START, 0, g->bundle_fd,
+    e = channel_send_config(p->channel, CHANNEL_START, 0, g->bundle_fds[p->kind],
                             listens ? g->sockets.listeners : NULL, listens ? g->sockets.len : 0);
     if (err_failed(e) && e.kind != ERR_CLOSED)
         process_distrust(p, e);

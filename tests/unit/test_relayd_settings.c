@@ -3,6 +3,7 @@
 #include "tests/unit/check_conf.h"
 
 #include "relayd/settings.h"
+#include "relayd/settings_schema.h"
 
 /* NULL when there are errors. */
 static struct settings *load(const char *text, struct buf *errors)
@@ -497,6 +498,22 @@ static void test_too_many(void **state)
     buf_release(&errors);
 }
 
+/* A secret that is for nobody is of no use, and one for all is none. */
+static void test_secrets_have_readers(void **state)
+{
+    const unsigned readers = CONF_FOR(PROCESS_ENGINE) | CONF_FOR(PROCESS_ACCOUNTS) | CONF_FOR(PROCESS_SIGN);
+    unsigned seen = 0;
+
+    for (const struct conf_row *r = settings_schema.rows; r->name != NULL; r++) {
+        bool secret = strstr(r->args, "SECRET") != NULL;
+
+        if (secret != ((r->flags & readers) != 0) || (r->flags & readers) == readers)
+            fail_msg("%s { %s %s }: for whom?", r->parent, r->name, r->args);
+        seen += secret;
+    }
+    assert_true(seen >= 3);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -506,6 +523,7 @@ int main(void)
         cmocka_unit_test(test_default_hostname),  cmocka_unit_test(test_references),
         cmocka_unit_test(test_errors),     cmocka_unit_test(test_warnings),
         cmocka_unit_test(test_too_many),
+        cmocka_unit_test(test_secrets_have_readers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
