@@ -86,6 +86,8 @@ static const char *kind_text(enum err_kind kind)
         return "in use";
     case ERR_VERSION:
         return "unknown format version";
+    case ERR_TLS:
+        return "TLS failed";
     }
     return "unknown error";
 }

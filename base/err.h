@@ -25,6 +25,7 @@ enum err_kind {
     ERR_DENIED,
     ERR_BUSY,      /* somebody else holds it */
     ERR_VERSION,   /* written by a release we don't understand */
+    ERR_TLS,       /* no encrypted connection, or no longer */
 };
 
 struct err {

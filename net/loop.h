@@ -15,12 +15,16 @@
 struct loop;
 struct stream;
 struct stream_events;
+struct tls_client;
+struct tls_target;
 
 struct loop_ops {
     void (*post)(struct loop *l, struct post *p);
     void (*timers_changed)(struct loop *l); /* the earliest timer may have moved */
     struct err (*connect)(struct loop *l, const struct net_addr *to, const struct net_addr *from,
                           const struct stream_events *events, void *ctx, struct stream **out);
+    struct err (*secure)(struct stream *inner, struct tls_client *client, const struct tls_target *to,
+                         struct stream **out); /* stream_secure() of net/tls.h */
 };
 
 struct loop {

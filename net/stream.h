@@ -5,8 +5,8 @@
  * often it is called. Nothing runs inside stream_flush(), stream_pause(),
  * stream_deadline(), stream_close() or stream_finish(); each may be called
  * from inside any event. After stream_close() or stream_finish() no event
- * comes any more, the stream must not be touched and frees itself. TLS will
- * live below this interface.
+ * comes any more, the stream must not be touched and frees itself. TLS
+ * lives below this interface: net/tls.h.
  *
  * `closed` comes at most once and nothing comes after it. With sys 0, which
  * is the end of file (ERR_CLOSED: the peer may still be reading) or the
@@ -22,6 +22,8 @@
 #include "base/buf.h"
 #include "net/loop.h"
 
+struct tls_info;
+
 struct stream_events {
     void (*opened)(void *ctx);                     /* connected; only for loop_connect */
     void (*data)(void *ctx, struct slice bytes);   /* the callee keeps nothing of it by pointer */
@@ -29,7 +31,7 @@ struct stream_events {
                                                       Not when there was none to write */
     void (*closed)(void *ctx, struct err why);     /* end of file or reset: ERR_CLOSED; deadline:
                                                       ERR_TIMEOUT with sys 0; refused and unreachable:
-                                                      ERR_SYSTEM with sys; the owner still calls
+                                                      ERR_SYSTEM with sys; TLS: ERR_TLS; the owner still calls
                                                       stream_close() or stream_finish() */
 };
 
@@ -50,6 +52,7 @@ struct stream {
     /* local: of an accepted stream the listener's, unspecified when that
      * listens on all; of a connecting one `from`, or family 0. */
     struct net_addr local, remote;
+    const struct tls_info *tls; /* NULL: in the clear */
 };
 
 /* Starts a connection; `opened` or `closed` follows, never from inside this

@@ -9,6 +9,7 @@
 #include "net/uvinside.h"
 
 #include "base/mem.h"
+#include "net/tls.h"
 
 #include <pthread.h>
 #include <signal.h>
@@ -127,7 +128,8 @@ static void op_timers_changed(struct loop *l)
     (void)l; /* looked at before the loop sleeps */
 }
 
-static const struct loop_ops uvloop_ops = { op_post, op_timers_changed, uvstream_connect };
+static const struct loop_ops uvloop_ops = { op_post, op_timers_changed, uvstream_connect,
+                                             tls_connect };
 
 static int start_handles(struct uvloop *u)
 {

@@ -395,7 +395,7 @@ static void do_timers_changed(struct loop *l)
 {
 }
 
-static const struct loop_ops loop_ops = { do_post, do_timers_changed, do_connect };
+static const struct loop_ops loop_ops = { .post = do_post, .timers_changed = do_timers_changed, .connect = do_connect };
 
 void loop_init(struct sim_loop *l, struct sim *sim, struct life *life, unsigned index)
 {
