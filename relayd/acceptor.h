@@ -11,6 +11,7 @@
 #include "delivery/policy.h"
 #include "net/stream.h"
 #include "queue/queue.h"
+#include "auth/accounts.h"
 #include "auth/clients.h"
 #include "auth/relay.h"
 #include "relayd/settings.h"
@@ -34,6 +35,7 @@ struct acceptor {
     struct queue *queue;
     struct clients *clients;
     struct acceptor_config *config;
+    struct accounts *accounts; /* set after acceptor_init; NULL: nobody can log in */
     struct list sessions;
     unsigned session_count;
     bool draining;

@@ -145,8 +145,11 @@ static struct err bring_up(struct engine *en, struct channel_message *m)
         e = make_dispatch(en);
     if (err_failed(e))
         return e;
-    for (unsigned i = 0; i < en->loop_count; i++)
+    en->accounts = accounts_new(en->loops[0].loop);
+    for (unsigned i = 0; i < en->loop_count; i++) {
         acceptor_init(&en->loops[i].acceptor, en->loops[i].loop, en->queue, en->clients, en->config);
+        en->loops[i].acceptor.accounts = en->accounts;
+    }
     en->up = true;
     e = engine_services_start(en);
     if (!err_failed(e))
@@ -288,6 +291,7 @@ static void tear_down(struct engine *en)
     }
     engine_services_free(en);
     dispatch_free(en->dispatch);
+    accounts_free(en->accounts);
     fd_watch_free(en->channel_watch);
     for (unsigned i = 0; i < en->loop_count; i++) {
         ares_resolver_free(en->loops[i].resolver);

@@ -36,6 +36,7 @@ struct engine {
     const struct settings *settings;
     struct acceptor_config *config;
     struct clients *clients;
+    struct accounts *accounts;
     struct queue *queue;
     struct dispatch *dispatch;
     struct dns_cache *dns_cache;

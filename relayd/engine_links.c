@@ -8,6 +8,9 @@
 void engine_link(struct engine *en, struct channel_link *link)
 {
     switch (link->peer) {
+    case PROCESS_ACCOUNTS:
+        accounts_link(en->accounts, channel_take_fd(&link->fd));
+        break;
     default:
         close(channel_take_fd(&link->fd)); /* nobody here asks that kind */
         break;

@@ -16,7 +16,7 @@ const struct process_kind_info process_kinds[PROCESS_KINDS] = {
 static bool wants_accounts(const struct settings *s)
 {
     for (size_t i = 0; i < s->listen_count; i++)
-        if (s->listens[i].role == SETTINGS_ROLE_SUBMISSION)
+        if (s->listens[i].login != SETTINGS_LOGIN_NONE)
             return true;
     return false;
 }

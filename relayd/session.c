@@ -177,6 +177,9 @@ static const struct smtp_server_handler session_handler = {
     .message_end = session_message_end,
     .transaction_reset = session_transaction_reset,
     .refused = handle_refused,
+    .auth_begin = session_auth_begin,
+    .auth_continue = session_auth_continue,
+    .auth_cancelled = session_auth_cancelled,
 };
 
 /* ---- life ---------------------------------------------------------------------------- */
@@ -191,6 +194,7 @@ static void session_free(struct session *s)
     if (s->commit != NULL)
         s->commit->session = NULL;
     smtp_server_free(s->engine);
+    session_forget_login(s);
     queue_draft_free(s->draft);
     /* Whoever sees the connection end finds its place free. */
     if (s->counted)
@@ -242,6 +246,13 @@ void acceptor_accept(struct acceptor *a, const struct settings_listen *listen, s
     s->trusted = relay_trusts(s->config->rules, &s->client_addr, &listen->addr);
     s->engine = smtp_server_new(listen->repair_line_ends ? &s->config->repairing : &s->config->strict,
                                 &session_handler, s);
+    s->submission = listen->role == SETTINGS_ROLE_SUBMISSION;
+    s->login = (uint8_t)listen->login;
+    s->login_in_clear = listen->tls == SETTINGS_TLS_NONE && net_addr_is_loopback(&listen->addr);
+    s->from_owned = listen->header_from_owned;
+    s->hide_client = listen->hide_client;
+    s->rewrites = listen->rewrites;
+    session_offer_login(s);
     list_append(&a->sessions, &s->link);
     a->session_count++;
     stream_set_events(stream, &session_events, s);

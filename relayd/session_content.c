@@ -27,7 +27,10 @@ static void add_received(struct session *s)
         .wall_ms = queue_draft_wall_ms(s->draft),
     };
 
-    snprintf(addr, sizeof addr, "%s%s", s->client_addr.family == AF_INET6 ? "IPv6:" : "", s->client);
+    if (s->hide_client)
+        addr[0] = '\0';
+    else
+        snprintf(addr, sizeof addr, "%s%s", s->client_addr.family == AF_INET6 ? "IPv6:" : "", s->client);
     if (s->recipient_count == 1) {
         struct slice a = session_recipient_at(s, 0);
 
@@ -47,35 +50,60 @@ static void on_room(void *ctx)
     session_after(s);
 }
 
-void session_message_begin(void *ctx)
+static void begin(struct session *s)
 {
-    struct session *s = ctx;
-
-    if (session_store_refuses(s))
-        return;
     s->draft = queue_draft_new(s->acceptor->queue, s->acceptor->loop);
     s->message_begun_ms = s->acceptor->loop->now_ms;
     queue_draft_on_room(s->draft, on_room, s);
     add_received(s);
+    s->header_due = session_is_submission(s);
+    s->from_refused = false;
     smtp_server_answer(s->engine, 354, "End data with <CR><LF>.<CR><LF>");
+}
+
+void session_message_begin(void *ctx)
+{
+    struct session *s = ctx;
+
+    if (!session_store_refuses(s) && !session_charge_user(s, begin))
+        begin(s);
+}
+
+/* The first piece of content has the whole header (smtp/server.h): the one
+ * that takes its place is written to the draft, and what is left returned. */
+static struct slice take_header(struct session *s, struct slice bytes)
+{
+    struct mail_header_scan scan = { 0 };
+    struct buf header = { 0 };
+
+    if (!mail_header_scan(&scan, bytes, false))
+        mail_header_scan(&scan, bytes, true); /* there is nothing else */
+    session_complete_header(s, slice_head(bytes, scan.size), scan.malformed, &header);
+    s->header_due = false;
+    s->from_refused = !session_owns_from(s, buf_bytes(&header));
+    queue_draft_append(s->draft, buf_bytes(&header));
+    buf_release(&header);
+    return slice_from(bytes, scan.size);
 }
 
 void session_message_bytes(void *ctx, struct slice bytes)
 {
     struct session *s = ctx;
 
+    if (s->header_due)
+        bytes = take_header(s, bytes);
     if (!queue_draft_append(s->draft, bytes) && !s->held) {
         s->held = true;
         smtp_server_hold(s->engine, true);
     }
 }
 
-static void log_accepted(const struct message *m, const char *client)
+static void log_accepted(const struct message *m, const struct commit *c)
 {
     char id[QUEUE_ID_TEXT_MAX];
 
     queue_id_format(m->id, id);
-    log_info("smtpd", "%s: client=unknown[%s]", id, client);
+    log_info("smtpd", "%s: client=unknown[%s]%s", id, c->client, c->login);
     log_info("cleanup", "%s: message-id=<%.*s>", id, (int)m->message_id.len, m->message_id.ptr);
     log_info("qmgr", "%s: from=<%.*s>, size=%llu, nrcpt=%u (queue active)", id, (int)m->reverse_path.len,
              m->reverse_path.ptr, (unsigned long long)message_size(m), m->recipient_total);
@@ -98,7 +126,8 @@ static void commit_done(void *ctx, struct err e, struct message *m)
     if (err_failed(e))
         log_error("smtpd", "message from unknown[%s] not stored: %s", c->client, err_text(e, text, sizeof text));
     else
-        log_accepted(m, c->client);
+        log_accepted(m, c);
+    free(c->login);
     free(c);
     if (s == NULL)
         return; /* the client did not wait; the message is accepted all the same */
@@ -110,9 +139,20 @@ static void commit_done(void *ctx, struct err e, struct message *m)
     session_after(s);
 }
 
-void session_message_end(void *ctx, const struct smtp_content *content)
+/* What the From field has against the message: the client was told so. */
+static bool content_refused(struct session *s)
 {
-    struct session *s = ctx;
+    if (s->header_due) /* content without a byte: the header is all ours */
+        take_header(s, SLICE_EMPTY);
+    if (!s->from_refused)
+        return false;
+    smtp_server_answer(s->engine, 553, "5.7.1 From: Sender address rejected: not owned by user %s",
+                       s->user->name);
+    return true;
+}
+
+static void commit(struct session *s, const struct smtp_content *content)
+{
     struct slice *recipients = mem_alloc(s->recipient_count * sizeof *recipients);
     struct commit *c = mem_new(struct commit);
     struct queue_draft *d = s->draft;
@@ -133,6 +173,7 @@ void session_message_end(void *ctx, const struct smtp_content *content)
     for (uint32_t i = 0; i < s->recipient_count; i++)
         recipients[i] = session_recipient_at(s, i);
     c->session = s;
+    c->login = session_login_text(s);
     snprintf(c->client, sizeof c->client, "%s", s->client);
     s->commit = c;
     s->draft = NULL;
@@ -140,6 +181,14 @@ void session_message_end(void *ctx, const struct smtp_content *content)
     queue_draft_commit(d, &env, commit_done, c);
     free(recipients);
     session_forget_envelope(s);
+}
+
+void session_message_end(void *ctx, const struct smtp_content *content)
+{
+    struct session *s = ctx;
+
+    if (!content_refused(s))
+        commit(s, content);
 }
 
 void session_transaction_reset(void *ctx)

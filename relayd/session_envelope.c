@@ -27,9 +27,14 @@ void session_sender(void *ctx, const struct smtp_sender *from)
 {
     struct session *s = ctx;
 
+    struct mail_path path = from->path;
+
     if (session_store_refuses(s))
         return;
-    s->sender = from->path;
+    session_rewrite_sender(s, &path);
+    if (session_sender_refused(s, mail_path_text(&path)))
+        return;
+    s->sender = path;
     s->message_flags = (from->smtputf8 ? MESSAGE_SMTPUTF8 : 0) |
                        (from->ret == MAIL_RETURN_FULL ? MESSAGE_RETURN_FULL : 0) |
                        (from->ret == MAIL_RETURN_HEADER ? MESSAGE_RETURN_HEADER : 0);
@@ -129,7 +134,7 @@ void session_recipient(void *ctx, const struct smtp_recipient *to)
 
 const char *session_protocol(const struct session *s)
 {
-    return mail_protocol_name(smtp_server_esmtp(s->engine), false, false, (s->message_flags & MESSAGE_SMTPUTF8) != 0);
+    return mail_protocol_name(smtp_server_esmtp(s->engine), false, session_logged_in(s), (s->message_flags & MESSAGE_SMTPUTF8) != 0);
 }
 
 void session_forget_envelope(struct session *s)

@@ -3,16 +3,33 @@
  *
  * session.c opens, pumps and ends sessions, session_envelope.c decides who may
  * send to whom and collects the envelope, session_content.c feeds the draft
- * and answers 250 from the completion of the commit.
+ * and answers 250 from the completion of the commit, session_auth.c logs
+ * clients in and knows what a user may.
  */
 #ifndef RELAYD_SESSION_INTERNAL_H
 #define RELAYD_SESSION_INTERNAL_H
 
+#include "mail/complete.h"
 #include "relayd/acceptor.h"
 
 struct commit { /* outlives a session that ends while its message is stored */
     struct session *session;
     char client[NET_ADDR_TEXT_MAX];
+    char *login; /* ", sasl_method=PLAIN, sasl_username=…", or "" */
+};
+
+struct session_charge;
+
+/* A client from its AUTH on. */
+struct session_user {
+    struct accounts_login *login; /* the exchange, while it lasts */
+    char mechanism[24];
+    char *name;                   /* NULL until it is over and good */
+    char **senders;               /* patterns he may send from, besides his name */
+    size_t sender_count;
+    bool sender_any;
+    bool limited;                 /* by the hour */
+    uint64_t generation;          /* of the users, when that was so */
 };
 
 struct session {
@@ -21,13 +38,25 @@ struct session {
     struct acceptor_config *config;
     struct stream *stream;
     struct smtp_server *engine;
-    bool trusted;
+    bool trusted;     /* may send anywhere: by its address or a login */
+    bool submission;  /* the listener's role */
+    bool login_in_clear;
+    bool from_owned;
+    bool hide_client;
+    bool header_due;  /* of the message under way */
+    bool from_refused;
+    uint8_t login;    /* enum settings_login */
     bool counted;     /* among the clients */
     bool held;        /* the draft waits for the disk */
     bool flooded;     /* too much unread output */
     bool lost;        /* the client sends no more */
     struct net_addr client_addr;
     char client[NET_ADDR_TEXT_MAX];
+
+    const struct settings_rewrite *rewrites; /* the listener's */
+    struct smtp_server_auth auth;
+    struct session_user *user;
+    struct session_charge *charge;
 
     struct mail_path sender;
     uint32_t message_flags;   /* of MAIL: MESSAGE_SMTPUTF8, MESSAGE_RETURN_* */
@@ -55,6 +84,28 @@ bool session_store_refuses(struct session *s); /* the client was told so */
 struct slice session_recipient_at(const struct session *s, uint32_t i);
 void session_forget_envelope(struct session *s);
 const char *session_protocol(const struct session *s); /* of this message: ESMTP, UTF8SMTP… */
+
+/* session_auth.c: likewise */
+void session_auth_begin(void *ctx, const char *mechanism, struct slice initial, bool has_initial);
+void session_auth_continue(void *ctx, struct slice response);
+void session_auth_cancelled(void *ctx);
+/* At the start, and again when the line is encrypted. */
+void session_offer_login(struct session *s);
+void session_forget_login(struct session *s); /* also one under way, and a charge */
+bool session_logged_in(const struct session *s);
+/* Is this mail of our own people and programs? That of trusted networks on a
+ * relay listener is let through untouched, unless it is to be rewritten. */
+bool session_is_submission(const struct session *s);
+/* As sender_rewrite says. */
+void session_rewrite_sender(const struct session *s, struct mail_path *sender);
+bool session_sender_refused(struct session *s, struct slice sender); /* the client was told so */
+/* The header as it is stored: completed, its senders rewritten. */
+void session_complete_header(const struct session *s, struct slice header, bool malformed, struct buf *out);
+bool session_owns_from(const struct session *s, struct slice header);
+/* Asks whether the user may send to so many now: then() runs, or the client
+ * is told no. False: there is nothing to ask. */
+bool session_charge_user(struct session *s, void (*then)(struct session *s));
+char *session_login_text(const struct session *s); /* for the log; the caller frees it */
 
 /* session_content.c: likewise */
 void session_message_begin(void *ctx);

@@ -29,6 +29,13 @@ enum settings_role { /* of a listener; this release has relay only */
     SETTINGS_ROLE_METRICS,
 };
 
+enum settings_login { /* of a listener's clients */
+    SETTINGS_LOGIN_NONE,           /* not offered */
+    SETTINGS_LOGIN_OPTIONAL,       /* who logs in may send anywhere */
+    SETTINGS_LOGIN_UNLESS_TRUSTED, /* no mail without it but from trusted networks */
+    SETTINGS_LOGIN_REQUIRED,       /* no mail without it */
+};
+
 enum settings_tls { /* this release has none and, towards next hops, optional (in the clear so far) */
     SETTINGS_TLS_NONE,
     SETTINGS_TLS_OPTIONAL,
@@ -43,11 +50,22 @@ struct settings_place {
     unsigned line;
 };
 
+/* An address of a program that is replaced in envelope and header. */
+struct settings_rewrite {
+    const char *pattern;    /* of mail/path.h */
+    const char *address;
+    const struct settings_rewrite *next;
+};
+
 struct settings_listen {
     struct net_addr addr;   /* with its port */
     bool both_families;     /* "*:25": addr is ::, and IPv4 too; else IPV6_V6ONLY */
     enum settings_role role;
     enum settings_tls tls;  /* always none in this release */
+    enum settings_login login; /* default required with role submission, else none */
+    bool header_from_owned; /* the header's From, too, must be the user's own; default no */
+    bool hide_client;       /* the client's address is left out of Received; default no */
+    const struct settings_rewrite *rewrites; /* come before the general ones */
     bool repair_line_ends;  /* bare CR and LF are made CR LF instead of refused; default no */
     struct settings_place place;
 };
@@ -180,6 +198,8 @@ struct settings {
     const struct settings_route *routes; /* the first match wins */
     size_t route_count;
     struct settings_route route_default; /* from and to are NULL; default direct */
+
+    const struct settings_rewrite *rewrites; /* sender_rewrite, in order; the first match is taken */
 
     struct settings_delivery delivery;
     struct settings_retry retry;

@@ -36,6 +36,7 @@ void settings_take_listen(struct conf *c, const struct conf_stmt *s, void *into)
     if (tls != NULL && !tls->bad && slice_eq(tls->args[0].text, SLICE("none")) &&
         !net_addr_is_loopback(&listen.addr))
         conf_error(c, &tls->name, "\"tls none\" is for listeners on loopback only");
+    settings_finish_login(c, s, &listen);
     if (b->s->listen_count == LISTENS_MAX) {
         conf_error(c, &s->name, "more than %u listeners", LISTENS_MAX);
         return;

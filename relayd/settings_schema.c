@@ -191,6 +191,14 @@ static const struct conf_row rows[] = {
       offsetof(struct settings_listen, role) },
     { "listen", "tls", "none | optional | required | implicit", 0, settings_take_listen_tls,
       offsetof(struct settings_listen, tls) },
+    { "listen", "login", "none | optional | unless_trusted | required", 0, settings_take_login,
+      offsetof(struct settings_listen, login) },
+    { "listen", "header_from", "any | owned", 0, settings_take_header_from,
+      offsetof(struct settings_listen, header_from_owned) },
+    { "listen", "client_address", "show | hide", 0, settings_take_client_address,
+      offsetof(struct settings_listen, hide_client) },
+    { "listen", "sender_rewrite", "PATTERN EMAIL", CONF_MANY, settings_take_rewrite,
+      offsetof(struct settings_listen, rewrites) },
     { "listen", "repair_line_ends", "[SWITCH]", 0, settings_take_yes,
       offsetof(struct settings_listen, repair_line_ends) },
 
@@ -211,6 +219,8 @@ static const struct conf_row rows[] = {
     { "", "route", "default " ACTION " | [from PATTERN] [to PATTERN] " ACTION,
       CONF_MANY | CONF_BLOCK, settings_take_route, 0 },
     { "route", "tls", HOP_TLS, 0, settings_take_tls, offsetof(struct settings_route, tls) },
+
+    { "", "sender_rewrite", "PATTERN EMAIL", CONF_MANY, settings_take_rewrite, SET(rewrites) },
 
     { "", "delivery", "", CONF_BLOCK_MUST, settings_take_delivery, SET(delivery) },
     { "delivery", "port", "NUMBER(1..65535)", 0, conf_take_u16, HOP(port) },

@@ -26,20 +26,25 @@ struct settings_build {
     bool retry_searched;
 };
 
+void settings_finish_login(struct conf *c, const struct conf_stmt *s, struct settings_listen *listen);
 void settings_take_addr_list(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_client_address(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_delivery(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_domain(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_email(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_factor(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_header_from(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_hostname(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_hosts(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_level(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_listen(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_listen_tls(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_login(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_log_format(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_loopback_mx(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_resolver(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_retry(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_rewrite(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_role(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_route(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_smarthost(struct conf *c, const struct conf_stmt *s, void *into);

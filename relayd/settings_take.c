@@ -124,8 +124,8 @@ void settings_take_loopback_mx(struct conf *c, const struct conf_stmt *s, void *
 
 void settings_take_role(struct conf *c, const struct conf_stmt *s, void *into)
 {
-    *(enum settings_role *)into = SETTINGS_ROLE_RELAY;
-    if (!is(s, "relay"))
+    *(enum settings_role *)into = is(s, "submission") ? SETTINGS_ROLE_SUBMISSION : SETTINGS_ROLE_RELAY;
+    if (!is(s, "relay") && !is(s, "submission"))
         not_yet(c, s, "");
 }
 

@@ -79,7 +79,7 @@ struct smtp_server_handler {
     /* DATA, or the first BDAT: make ready to take content; answer 354 (any
      * 2xx or 3xx) or refuse. */
     void (*message_begin)(void *ctx);
-    /* Canonical content, header first. Not answered. To slow the client down
+    /* Canonical content; the first piece has the whole header. Not answered. To slow the client down
      * call smtp_server_hold(). Not called for content already refused. */
     void (*message_bytes)(void *ctx, struct slice bytes);
     /* All of it is there and sound: answer 250 once it is durable, or refuse. */

@@ -84,8 +84,7 @@ static void assert_errors(const char *text, const char *want)
 static void test_refused_by_name(void **state)
 {
     assert_errors(site, "3:1: \"tls\" is not in this release\n"
-                        "6:22: \"role submission\" is not in this release\n"
-                        "7:22: \"role submission\" is not in this release\n"
+                        "6:8: a login needs TLS; in the clear (\"tls none\") it is for listeners on loopback only\n"
                         "7:39: \"tls implicit\" is not in this release\n"
                         "8:22: \"role imap\" is not in this release\n"
                         "8:33: \"tls implicit\" is not in this release\n"
@@ -96,8 +95,6 @@ static void test_refused_by_name(void **state)
                         "17:5: \"user\" is not in this release\n"
                         "18:5: \"password_file\" is not in this release");
     assert_errors(lab, "7:1: \"tls\" is not in this release\n"
-                       "10:25: \"role submission\" is not in this release\n"
-                       "11:25: \"role submission\" is not in this release\n"
                        "11:42: \"tls implicit\" is not in this release\n"
                        "12:25: \"role lmtp\" is not in this release\n"
                        "13:25: \"role imap\" is not in this release\n"
@@ -112,7 +109,7 @@ static void test_refused_by_name(void **state)
 /* The lab without the lines refused above. */
 static void lab_of_this_release(struct buf *out)
 {
-    static const unsigned refused[] = { 7, 10, 11, 12, 13, 14, 15, 16, 19 };
+    static const unsigned refused[] = { 7, 11, 12, 13, 14, 15, 16, 19 };
     struct slice rest = slice_str(lab);
     struct slice line;
 
@@ -141,8 +138,10 @@ static void test_lab(void **state)
     assert_string_equal(s->runtime_dir, "/etc/relayd/lab/run");
     assert_int_equal(s->limits.message_size, 20 * MIB);
     assert_int_equal(s->limits.connections_per_client, 0);
-    assert_int_equal(s->listen_count, 1);
+    assert_int_equal(s->listen_count, 2);
     assert_string_equal(net_addr_format_port(&s->listens[0].addr, addr), "127.0.0.1:2525");
+    assert_int_equal(s->listens[1].role, SETTINGS_ROLE_SUBMISSION);
+    assert_int_equal(s->listens[1].login, SETTINGS_LOGIN_REQUIRED);
     assert_true(s->domains[0].relay);
     assert_string_equal(s->routes[0].to, "dest.test");
     assert_int_equal(s->routes[0].smarthosts[0], 0);

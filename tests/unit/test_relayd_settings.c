@@ -178,6 +178,35 @@ static void test_listeners(void **state)
     settings_unref(s);
 }
 
+static void test_submission(void **state)
+{
+    struct settings *s = load_good("hostname a.b\n"
+                                   "sender_rewrite root@ admin@a.b; sender_rewrite .a.b admin@a.b\n"
+                                   "listen 127.0.0.1:587 { role submission; tls none; header_from owned\n"
+                                   "  client_address hide; sender_rewrite www@ Web@A.B }\n"
+                                   "listen 127.0.0.1:588 { role submission; login unless_trusted }\n"
+                                   "listen 127.0.0.1:25 { login optional; client_address show; header_from any }\n"
+                                   "listen 127.0.0.1:26\n");
+
+    assert_int_equal(s->listens[0].role, SETTINGS_ROLE_SUBMISSION);
+    assert_int_equal(s->listens[0].login, SETTINGS_LOGIN_REQUIRED);
+    assert_true(s->listens[0].header_from_owned);
+    assert_true(s->listens[0].hide_client);
+    assert_string_equal(s->listens[0].rewrites->pattern, "www@");
+    assert_string_equal(s->listens[0].rewrites->address, "Web@a.b");
+    assert_null(s->listens[0].rewrites->next);
+    assert_int_equal(s->listens[1].login, SETTINGS_LOGIN_UNLESS_TRUSTED);
+    assert_int_equal(s->listens[2].login, SETTINGS_LOGIN_OPTIONAL);
+    assert_false(s->listens[2].header_from_owned);
+    assert_false(s->listens[2].hide_client);
+    assert_int_equal(s->listens[3].login, SETTINGS_LOGIN_NONE);
+    assert_null(s->listens[3].rewrites);
+    assert_string_equal(s->rewrites->pattern, "root@");
+    assert_string_equal(s->rewrites->next->pattern, ".a.b");
+    assert_null(s->rewrites->next->next);
+    settings_unref(s);
+}
+
 static void test_routes(void **state)
 {
     struct settings *s = load_good("hostname a.b\n"
@@ -415,13 +444,23 @@ static void test_errors(void **state)
         { "retry a.test {}\nretry A.test {}", "2:7: a second retry \"A.test\"; the first is at conf:1" },
         { "log { level verbose }",
           "1:13: \"level\" needs \"debug\", \"info\", \"warning\" or \"error\" here, not \"verbose\"" },
+        /* submission */
+        { "listen *:587 { role submission }",
+          "1:8: a login needs TLS; in the clear (\"tls none\") it is for listeners on loopback only" },
+        { "listen *:25 { login optional }",
+          "1:15: a login needs TLS; in the clear (\"tls none\") it is for listeners on loopback only" },
+        { "listen 127.0.0.1:587 { role submission; login optional }",
+          "1:41: on a listener with \"role submission\" the login is required, or unless_trusted" },
+        { "listen 127.0.0.1:587 { login maybe }",
+          "1:30: \"login\" needs \"none\", \"optional\", \"unless_trusted\" or \"required\" here, not \"maybe\"" },
+        { "sender_rewrite root@", "1:21: \"sender_rewrite\" needs a mail address here" },
+        { "sender_rewrite <> a@b.test", "1:16: the null path is for mail that must not be answered, and stays" },
+        { "sender_rewrite root@ web", "1:22: \"web\" is not a mail address: the domain is missing" },
         /* what this release refuses */
         { "tls { certificate a; key b }", "1:1: \"tls\" is not in this release" },
         { "tls { certificat a }",
           "1:1: \"tls\" is not in this release\n1:7: unknown directive \"certificat\" in \"tls\"; did you mean \"certificate\"?" },
-        { "listen *:587 { role submission }", "1:16: \"role submission\" is not in this release" },
-        { "listen *:465 { role submission; tls implicit }",
-          "1:16: \"role submission\" is not in this release\n1:33: \"tls implicit\" is not in this release" },
+        { "listen *:465 { role submission; tls implicit }", "1:33: \"tls implicit\" is not in this release" },
         { "listen *:25 { tls optional }", "1:15: \"tls optional\" is not in this release" },
         { "listen *:25 { tls required }", "1:15: \"tls required\" is not in this release" },
         { "listen *:24 { role lmtp }", "1:15: \"role lmtp\" is not in this release" },
@@ -518,7 +557,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),   cmocka_unit_test(test_every_directive),
-        cmocka_unit_test(test_listeners),  cmocka_unit_test(test_routes),
+        cmocka_unit_test(test_listeners),  cmocka_unit_test(test_submission), cmocka_unit_test(test_routes),
         cmocka_unit_test(test_schedules),  cmocka_unit_test(test_load),
         cmocka_unit_test(test_default_hostname),  cmocka_unit_test(test_references),
         cmocka_unit_test(test_errors),     cmocka_unit_test(test_warnings),
