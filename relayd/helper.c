@@ -29,6 +29,22 @@ void helper_finish(struct helper *h)
     end(h, EX_OK);
 }
 
+struct err helper_confine(const struct helper *h, const struct sandbox_rules *r, struct buf *why)
+{
+    struct buf said = { 0 };
+    struct err e;
+    char text[256];
+
+    log_flush(); /* the log looks up the time zone when it is first written to */
+    e = sandbox_enter(r, &said);
+    if (err_failed(e))
+        buf_printf(why, "the process can't be confined: %s", err_text(e, text, sizeof text));
+    else
+        log_info(h->ops->name, "%s", buf_cstr(&said));
+    buf_release(&said);
+    return e;
+}
+
 static struct err load(struct helper *h, const struct channel_message *m, struct settings **out,
                        struct buf *why)
 {

@@ -7,6 +7,7 @@
 #ifndef RELAYD_HELPER_H
 #define RELAYD_HELPER_H
 
+#include "net/sandbox.h"
 #include "net/uvloop.h"
 #include "relayd/kinds.h"
 #include "relayd/settings.h"
@@ -26,6 +27,12 @@ struct helper_ops {
     void (*link)(void *server, enum process_kind peer, unsigned index, int fd);
     void (*free)(void *server); /* the loop still lives, but turns no more */
 };
+
+/* From start(), once what the libraries load when first used is there and
+ * before a thread is made: gives up for good what `r` does not name, and logs
+ * which locks hold. */
+MUST_CHECK struct err helper_confine(const struct helper *h, const struct sandbox_rules *r,
+                                     struct buf *why);
 
 /* Returns the exit code; takes channel_fd over. */
 int helper_main(int channel_fd, const struct helper_ops *ops);
