@@ -67,6 +67,13 @@ struct err bundle_add(struct bundle *b, enum bundle_kind kind, const char *path,
     return ERR_OK;
 }
 
+bool bundle_stamp_equal(const struct bundle_stamp *a, const struct bundle_stamp *b)
+{
+    return a->known == b->known && a->there == b->there && a->device == b->device &&
+           a->inode == b->inode && a->size == b->size && a->changed_ns == b->changed_ns &&
+           a->modified_ns == b->modified_ns;
+}
+
 const struct bundle_entry *bundle_find(const struct bundle *b, enum bundle_kind kind,
                                        struct slice path)
 {

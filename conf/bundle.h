@@ -18,12 +18,21 @@ enum bundle_kind {
     BUNDLE_ENV,    /* path is the variable's name, contents its value */
 };
 
+/* By what a file is known to be another, or changed, without reading it. */
+struct bundle_stamp {
+    bool known; /* it was looked at; else all is 0 */
+    bool there;
+    uint64_t device, inode, size;
+    int64_t changed_ns, modified_ns;
+};
+
 struct bundle_entry {
     enum bundle_kind kind;
     char *path;       /* absolute, but for BUNDLE_ENV */
     struct buf bytes;
     char *problem;    /* why there are no bytes ("Permission denied"), or NULL */
     bool withheld;    /* BUNDLE_SECRET: it has bytes, but not for this process */
+    struct bundle_stamp stamp; /* when it was read from disk; not written */
     unsigned readers; /* BUNDLE_SECRET that no directive names: CONF_FOR(n) of those it is for; not written */
 };
 
@@ -44,6 +53,7 @@ void bundle_free(struct bundle *b); /* wipes the bytes; NULL is fine */
 /* The bytes are copied. Not more than the limits above: ERR_LIMIT. */
 MUST_CHECK struct err bundle_add(struct bundle *b, enum bundle_kind kind, const char *path,
                                  struct slice bytes, const char *problem);
+bool bundle_stamp_equal(const struct bundle_stamp *a, const struct bundle_stamp *b);
 const struct bundle_entry *bundle_find(const struct bundle *b, enum bundle_kind kind, struct slice path);
 
 /* To bytes and back; parsing trusts nothing. */

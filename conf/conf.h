@@ -73,6 +73,11 @@ void conf_load(struct conf *c, void *into);
  * that begin with the prefix. */
 struct bundle *conf_read(const struct conf_schema *schema, const char *path, char *const *envp);
 
+/* The same texts and variables, and the files that SECRET_FILE words name as
+ * they are now. */
+struct bundle *conf_read_again(const struct bundle *b);
+struct bundle_stamp conf_stamp(const char *path); /* of the file it leads to, now */
+
 /* A copy of a good bundle for one reader, CONF_FOR(n): secrets of rows without
  * that flag are blanked in texts and variables (xxx, lines and columns kept),
  * and files of theirs withheld: there, with no contents. It loads without

@@ -80,10 +80,32 @@ static void add_folder(struct bundle *b, const char *path)
     buf_release(&pattern);
 }
 
+static struct bundle_stamp stamp_of(const struct stat *st)
+{
+    return (struct bundle_stamp){
+        .known = true,
+        .there = true,
+        .device = st->st_dev,
+        .inode = st->st_ino,
+        .size = (uint64_t)st->st_size,
+        .changed_ns = st->st_ctim.tv_sec * INT64_C(1000000000) + st->st_ctim.tv_nsec,
+        .modified_ns = st->st_mtim.tv_sec * INT64_C(1000000000) + st->st_mtim.tv_nsec,
+    };
+}
+
+struct bundle_stamp conf_stamp(const char *path)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 ? stamp_of(&st) : (struct bundle_stamp){ .known = true };
+}
+
 static void fetch_file(struct bundle *b, enum bundle_kind kind, const char *path)
 {
     struct buf bytes = { 0 };
+    struct bundle_stamp stamp = { .known = true };
     const char *problem = NULL;
+    size_t before = b->count;
     struct stat st;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* a FIFO must not stop us */
 
@@ -97,8 +119,12 @@ static void fetch_file(struct bundle *b, enum bundle_kind kind, const char *path
         problem = "everybody may read or write it; chmod o= takes that away";
     else
         problem = read_all(fd, &bytes);
+    if (fd >= 0 && problem == NULL)
+        stamp = stamp_of(&st); /* from before it was read: a later change shows */
     if (bundle_find(b, BUNDLE_LIST, slice_str(path)) == NULL)
         add(b, kind, path, problem == NULL ? buf_bytes(&bytes) : SLICE_EMPTY, problem);
+    if (b->count > before)
+        b->entries[b->count - 1].stamp = stamp;
     buf_wipe(&bytes);
     if (fd >= 0)
         close(fd);
@@ -110,6 +136,24 @@ static void fetch(struct bundle *b, enum bundle_kind kind, const char *path)
         add_list(b, path, path);
     else
         fetch_file(b, kind, path);
+}
+
+struct bundle *conf_read_again(const struct bundle *b)
+{
+    struct bundle *fresh = bundle_new(b->name);
+
+    for (size_t i = 0; i < b->count; i++) {
+        const struct bundle_entry *e = &b->entries[i];
+        size_t before = fresh->count;
+
+        if (e->kind == BUNDLE_SECRET && e->stamp.known)
+            fetch_file(fresh, e->kind, e->path);
+        else
+            add(fresh, e->kind, e->path, buf_bytes(&e->bytes), e->problem);
+        if (fresh->count > before)
+            fresh->entries[before].readers = e->readers;
+    }
+    return fresh;
 }
 
 /* What the working directory makes of it; links are left alone. */

@@ -59,14 +59,15 @@ static struct err seal_all(const struct bundle *b, int *out)
     return e;
 }
 
-struct err generation_load(const char *path, struct generation *out, struct buf *text)
+/* Takes over b. */
+static struct err make(struct bundle *b, struct generation *out, struct buf *text)
 {
-    struct bundle *b = settings_read(path, environ);
     struct diagnostics d = { 0 };
     struct settings *settings = NULL;
     struct err e = settings_load_bundle(b, &d, &settings);
 
     *out = GENERATION_EMPTY;
+    out->bundle = b;
     diagnostics_format(&d, text);
     if (!err_failed(e))
         e = seal_all(b, out->bundle_fds);
@@ -75,13 +76,23 @@ struct err generation_load(const char *path, struct generation *out, struct buf 
 
         settings_unref(settings);
         if (d.errors == 0)
-            buf_printf(text, "%s: %s\n", path, err_text(e, why, sizeof why));
+            buf_printf(text, "%s: %s\n", b->name, err_text(e, why, sizeof why));
+        generation_release(out);
     } else {
         out->settings = settings;
     }
     diagnostics_release(&d);
-    bundle_free(b);
     return e;
+}
+
+struct err generation_load(const char *path, struct generation *out, struct buf *text)
+{
+    return make(settings_read(path, environ), out, text);
+}
+
+struct err generation_refresh(const struct generation *g, struct generation *out, struct buf *text)
+{
+    return make(settings_read_again(g->bundle), out, text);
 }
 
 void generation_release(struct generation *g)
@@ -89,6 +100,7 @@ void generation_release(struct generation *g)
     for (size_t i = 0; i < PROCESS_KINDS; i++)
         if (g->bundle_fds[i] >= 0)
             close(g->bundle_fds[i]);
+    bundle_free(g->bundle);
     settings_unref(g->settings);
     sockets_release(&g->sockets);
     *g = GENERATION_EMPTY;

@@ -10,6 +10,7 @@
 
 struct generation {
     int bundle_fds[PROCESS_KINDS]; /* sealed memfds, each without the secrets of the others */
+    struct bundle *bundle; /* all of it, the parent's alone */
     const struct settings *settings;
     struct sockets sockets;
 };
@@ -20,6 +21,9 @@ _Static_assert(PROCESS_KINDS == 3, "GENERATION_EMPTY");
 /* Reads and checks the file; the sockets are still to be opened. Diagnostics,
  * on success warnings perhaps, are appended to `text`. */
 MUST_CHECK struct err generation_load(const char *path, struct generation *out, struct buf *text);
+/* The same configuration with the secret files as they are now. */
+MUST_CHECK struct err generation_refresh(const struct generation *g, struct generation *out,
+                                         struct buf *text);
 void generation_release(struct generation *g);
 
 /* A child's side: the settings in the memfd it was handed; fd stays open. */

@@ -83,7 +83,7 @@ out:
     return e;
 }
 
-bool identity_folder_empty(int fd)
+bool identity_folder_empty(int fd, const char *but)
 {
     int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
@@ -95,7 +95,8 @@ bool identity_folder_empty(int fd)
         return false;
     }
     for (struct dirent *d; empty && (d = readdir(dir)) != NULL;)
-        empty = strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0;
+        empty = strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0 ||
+                strcmp(d->d_name, but) == 0;
     closedir(dir);
     return empty;
 }
@@ -109,7 +110,7 @@ static struct err own_folder(int fd, const struct identity *id, mode_t mode, boo
     if (fstat(fd, &st) != 0)
         return err_sys(errno, "look at folder");
     if (id->change && st.st_uid != id->uid) {
-        if (!made && !(st.st_uid == 0 && identity_folder_empty(fd)))
+        if (!made && !(st.st_uid == 0 && identity_folder_empty(fd, ".")))
             return err_make(ERR_DENIED, "folder of another user");
         if (fchown(fd, id->uid, id->gid) != 0)
             return err_sys(errno, "change owner of folder");

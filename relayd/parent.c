@@ -72,6 +72,7 @@ static void try_start(struct tree *t)
     if (!err_failed(e)) {
         t->phase = TREE_RUNNING;
         processes_want(t);
+        watch_begin(t);
     } else if (e.kind == ERR_BUSY && tree_now(t) < t->start_until_ms) {
         timers_arm(&t->timers, &t->start, tree_now(t) + START_STEP_MS);
     } else {
@@ -155,6 +156,7 @@ void tree_stop(struct tree *t)
     notify_stopping();
     timers_disarm(&t->timers, &t->start);
     reload_abandon(t);
+    watch_end(t);
     sockets_release(&t->current.sockets);
     processes_stop(t);
 }
@@ -249,6 +251,7 @@ int parent_main(const char *config_path)
     t.start.fire = start_fired;
     processes_init(&t);
     reload_init(&t);
+    watch_init(&t);
     raise_descriptor_limit();
     if (!load_first(&t))
         goto out;
@@ -267,6 +270,7 @@ int parent_main(const char *config_path)
         log_info("parent", "stopped");
 out:
     reload_abandon(&t);
+    watch_end(&t);
     generation_release(&t.current);
     tree_foreach(p, &t)
         channel_free(p->channel);

@@ -45,6 +45,12 @@ static bool has_our_lock(int at, const struct identity *engine)
            st.st_uid == engine->uid;
 }
 
+/* Nothing in it but what the parent itself may have put there before. */
+static bool is_fresh(int at)
+{
+    return identity_folder_empty(at, "keys");
+}
+
 /* `state_dir /var` must not make /var ours: a folder with something in it is
  * taken only when it has our lock, or is the engine's, whose it was when it
  * had no other process beside it. */
@@ -54,8 +60,7 @@ static struct err claim_state(int at, const struct identity *engine)
 
     if (fstat(at, &st) != 0)
         return err_sys(errno, "look at folder");
-    if (st.st_uid != engine->uid && (st.st_uid != 0 || !identity_folder_empty(at)) &&
-        (st.st_uid != 0 || !has_our_lock(at, engine)))
+    if (st.st_uid != engine->uid && (st.st_uid != 0 || (!is_fresh(at) && !has_our_lock(at, engine))))
         return err_make(ERR_DENIED, "folder of another user");
     if (st.st_uid != 0 && fchown(at, 0, 0) != 0)
         return err_sys(errno, "change owner of folder");

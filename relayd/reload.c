@@ -90,6 +90,7 @@ static void finish(struct tree *t, bool ok)
         generation_release(&old);
         log_open(t->current.settings->hostname, t->current.settings->log_level);
         log_info("parent", "the new configuration is in force");
+        watch_begin(t);
         tree_foreach(p, t)
             p->answer = ANSWER_NONE;
     } else {
@@ -240,24 +241,12 @@ void reload_init(struct tree *t)
 
 /* ---- what happens ---- */
 
-void reload_begin(struct tree *t)
+/* A new generation was made, or not: `e`. */
+static void proceed(struct tree *t, struct err e)
 {
     const char *fixed;
-    struct err e;
     int exit_code;
 
-    if (t->phase == TREE_STOPPING)
-        return;
-    if (t->phase == TREE_STARTING || t->reload.state != RELOAD_NONE) {
-        t->reload.again = true; /* however often: once more is enough */
-        return;
-    }
-    log_info("parent", "reads the configuration again");
-    notify_reloading(t->clock);
-    buf_add(&t->reload.askers, buf_bytes(&t->reload.next_askers));
-    buf_clear(&t->reload.next_askers);
-    t->reload.state = RELOAD_BINDING;
-    e = generation_load(t->config_path, &t->reload.next, &t->reload.text);
     if (err_failed(e)) {
         finish(t, false);
         return;
@@ -275,6 +264,29 @@ void reload_begin(struct tree *t)
     }
     t->reload.bind_until_ms = tree_now(t) + BIND_WAIT_MS;
     next_step(t);
+}
+
+void reload_begin(struct tree *t)
+{
+    if (t->phase == TREE_STOPPING)
+        return;
+    if (t->phase == TREE_STARTING || t->reload.state != RELOAD_NONE) {
+        t->reload.again = true; /* however often: once more is enough */
+        return;
+    }
+    log_info("parent", "reads the configuration again");
+    notify_reloading(t->clock);
+    buf_add(&t->reload.askers, buf_bytes(&t->reload.next_askers));
+    buf_clear(&t->reload.next_askers);
+    t->reload.state = RELOAD_BINDING;
+    proceed(t, generation_load(t->config_path, &t->reload.next, &t->reload.text));
+}
+
+void reload_refresh(struct tree *t)
+{
+    notify_reloading(t->clock);
+    t->reload.state = RELOAD_BINDING;
+    proceed(t, generation_refresh(&t->current, &t->reload.next, &t->reload.text));
 }
 
 void reload_asked(struct tree *t, uint32_t asker)

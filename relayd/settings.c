@@ -126,6 +126,11 @@ struct bundle *settings_read(const char *path, char *const *envp)
     return conf_read(&settings_schema, path, envp);
 }
 
+struct bundle *settings_read_again(const struct bundle *b)
+{
+    return conf_read_again(b);
+}
+
 struct bundle *settings_withhold(const struct bundle *b, enum process_kind reader)
 {
     return conf_withhold(&settings_schema, b, CONF_FOR(reader));

@@ -226,6 +226,9 @@ void settings_unref(const struct settings *s); /* NULL is fine */
  * settings_load_bundle. bundle_free() it. */
 struct bundle *settings_read(const char *path, char *const *envp);
 
+/* The same, with the files of its secrets as they are now. */
+struct bundle *settings_read_again(const struct bundle *b);
+
 /* What a process of that kind may know of it: the secrets of others are there
  * only in name, see conf_withhold(). The caller frees it. */
 struct bundle *settings_withhold(const struct bundle *b, enum process_kind reader);

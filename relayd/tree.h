@@ -68,6 +68,12 @@ struct tree {
     struct timer start; /* TREE_STARTING: next try */
     uint64_t start_until_ms;
 
+    struct { /* of the secret files of the current generation */
+        struct timer timer;
+        struct bundle_stamp *seen; /* at the last look, by entry of the bundle */
+        bool changed;              /* and not taken up yet */
+    } watch;
+
     struct {
         enum reload_state state;
         struct generation next;
@@ -114,6 +120,11 @@ void process_distrust(struct process *p, struct err e); /* it broke the rules or
 /* links.c */
 void links_renew(struct process *p); /* p was just started: to all it talks with */
 
+/* watch.c */
+void watch_init(struct tree *t);
+void watch_begin(struct tree *t); /* another generation is in force */
+void watch_end(struct tree *t);
+
 /* places.c - users and folders of those `st` wants */
 MUST_CHECK struct err places_prepare(struct tree *t, const struct settings *st, int *exit_code,
                                      struct buf *why);
@@ -121,6 +132,7 @@ MUST_CHECK struct err places_prepare(struct tree *t, const struct settings *st, 
 /* reload.c */
 void reload_init(struct tree *t);
 void reload_begin(struct tree *t); /* on SIGHUP */
+void reload_refresh(struct tree *t); /* only the secret files; not while one is under way */
 void reload_asked(struct tree *t, uint32_t asker); /* by the engine */
 void reload_answered(struct process *p, uint32_t serial, bool ok, struct slice text);
 void reload_process_ready(struct process *p);
