@@ -15,7 +15,7 @@
 #define ACCOUNTS_NAME_MAX      320u /* a user, a pattern, a certificate's name */
 #define ACCOUNTS_BINDING_MAX   64u
 #define ACCOUNTS_CHALLENGE_MAX 4096u
-#define ACCOUNTS_SENDERS_MAX   64u
+#define ACCOUNTS_SENDERS_MAX   65u /* 64 rules and his own address */
 #define ACCOUNTS_WHY_MAX       400u
 #define ACCOUNTS_ADMIN_MAX     (512u * KIB)
 

@@ -15,8 +15,7 @@
 #define ADDRESS_BAN_MAX_MS DAY_MS
 #define USER_BAN_MAX_MS HOUR_MS
 #define STRIKE_MS      DAY_MS /* without another ban: one is forgiven */
-#define DELAY_FIRST_MS 1000u
-#define DELAY_MAX_MS   8000u
+#define DELAY_TIMES_MAX 8u
 #define LOOK_FOR_VICTIM 64u
 
 struct entry {
@@ -36,11 +35,15 @@ struct known {
 struct bans {
     struct entry *clients, *users;
     struct known *known;
+    uint64_t first_delay_ms;
 };
 
-struct bans *bans_new(void)
+struct bans *bans_new(uint64_t first_delay_ms)
 {
-    return mem_new(struct bans);
+    struct bans *b = mem_new(struct bans);
+
+    b->first_delay_ms = first_delay_ms;
+    return b;
 }
 
 static void free_entries(struct entry **table)
@@ -225,7 +228,7 @@ uint64_t bans_failure(struct bans *b, uint64_t now_ms, const struct net_addr *cl
 {
     char text[CLIENT_TEXT_MAX];
     struct known *k = known_find(b, client, user);
-    uint64_t delay_ms = DELAY_FIRST_MS;
+    uint64_t delay_ms = b->first_delay_ms;
     unsigned failures;
 
     if (k != NULL && ++k->failures >= KNOWN_LIMIT)
@@ -234,7 +237,7 @@ uint64_t bans_failure(struct bans *b, uint64_t now_ms, const struct net_addr *cl
                            ADDRESS_BAN_MAX_MS);
     if (user[0] != '\0')
         entry_count(entry_touch(&b->users, user, now_ms), now_ms, USER_LIMIT, USER_BAN_MAX_MS);
-    for (; failures > 2 && delay_ms < DELAY_MAX_MS; failures--)
+    for (; failures > 2 && delay_ms < b->first_delay_ms * DELAY_TIMES_MAX; failures--)
         delay_ms *= 2;
     return delay_ms;
 }

@@ -23,7 +23,9 @@
 
 struct bans;
 
-struct bans *bans_new(void);
+#define BANS_DELAY_MS 1000u /* of a first failure; longer than any hash takes */
+
+struct bans *bans_new(uint64_t first_delay_ms);
 void bans_free(struct bans *b); /* NULL is fine */
 
 /* user: of user_key(), or "" when there is none yet. */

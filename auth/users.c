@@ -342,14 +342,14 @@ static void walk_check(struct walk *w)
         w->e = err_make(ERR_NOT_FOUND, "end of prefix");
 }
 
-static void walk_begin(struct walk *w, struct users *u, unsigned table, struct slice prefix)
+static void walk_begin(struct walk *w, struct users *u, unsigned table, struct slice prefix, struct slice from)
 {
     *w = (struct walk){ .prefix = prefix };
     w->e = store_snapshot(u->store, &w->t);
     if (!err_failed(w->e))
         w->e = store_cursor_open(w->t, table, &w->cursor);
     if (!err_failed(w->e))
-        w->e = store_cursor_seek(w->cursor, prefix, &w->key, &w->value);
+        w->e = store_cursor_seek(w->cursor, from, &w->key, &w->value);
     walk_check(w);
 }
 
@@ -365,21 +365,25 @@ static struct err walk_end(struct walk *w)
     return w->e.kind == ERR_NOT_FOUND ? ERR_OK : w->e;
 }
 
-struct err users_each(struct users *u, bool (*visit)(void *ctx, const struct user *user), void *ctx)
+struct err users_each(struct users *u, const char *after, bool (*visit)(void *ctx, const struct user *user),
+                      void *ctx, bool *whole)
 {
     struct walk w;
 
-    for (walk_begin(&w, u, TABLE_USER, SLICE_EMPTY); !err_failed(w.e); walk_next(&w)) {
+    *whole = true;
+    for (walk_begin(&w, u, TABLE_USER, SLICE_EMPTY, slice_str(after)); !err_failed(w.e) && *whole; walk_next(&w)) {
         struct user user;
-        bool more;
+        struct err e;
 
-        w.e = user_get(w.value, &user);
-        if (err_failed(w.e))
-            break;
-        more = visit(ctx, &user);
+        if (slice_eq(w.key, slice_str(after)))
+            continue;
+        e = user_get(w.value, &user);
+        if (err_failed(e)) { /* one damaged record must not hide the others */
+            log_error("accounts", "%.*s can't be read: %s", (int)w.key.len, w.key.ptr, e.what);
+            continue;
+        }
+        *whole = visit(ctx, &user);
         user_release(&user);
-        if (!more)
-            break;
     }
     return walk_end(&w);
 }
@@ -390,7 +394,7 @@ struct err users_each_app(struct users *u, const char *key, bool (*visit)(void *
     struct app_key prefix = app_key(key, "");
     struct walk w;
 
-    for (walk_begin(&w, u, TABLE_APP, app_key_slice(&prefix)); !err_failed(w.e); walk_next(&w)) {
+    for (walk_begin(&w, u, TABLE_APP, app_key_slice(&prefix), app_key_slice(&prefix)); !err_failed(w.e); walk_next(&w)) {
         struct user_app app;
         bool more;
 
@@ -693,7 +697,7 @@ struct err users_each_rate(struct users *u, void (*visit)(void *ctx, const char 
 {
     struct walk w;
 
-    for (walk_begin(&w, u, TABLE_RATE, SLICE_EMPTY); !err_failed(w.e); walk_next(&w)) {
+    for (walk_begin(&w, u, TABLE_RATE, SLICE_EMPTY, SLICE_EMPTY); !err_failed(w.e); walk_next(&w)) {
         char *key = mem_dup(w.key.ptr, w.key.len);
 
         visit(ctx, key, w.value);

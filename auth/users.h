@@ -80,7 +80,9 @@ MUST_CHECK struct err users_get(struct users *u, const char *key, struct user *o
 MUST_CHECK struct err users_app_find(struct users *u, const char *key, const char normal[PASSWORD_APP_CHARS],
                                      char name[USER_APP_NAME_MAX + 1]);
 uint64_t users_last_used(struct users *u, const char *key, const char *app); /* app NULL: any; 0 = never */
-MUST_CHECK struct err users_each(struct users *u, bool (*visit)(void *ctx, const struct user *user), void *ctx);
+/* Those whose key comes after `after` ("": all), until visit says false; then *whole is false. */
+MUST_CHECK struct err users_each(struct users *u, const char *after, bool (*visit)(void *ctx, const struct user *user),
+                                 void *ctx, bool *whole);
 MUST_CHECK struct err users_each_app(struct users *u, const char *key,
                                      bool (*visit)(void *ctx, const struct user_app *app), void *ctx);
 

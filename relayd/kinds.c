@@ -2,13 +2,14 @@
  * configuration needs: none idles beside mail that never asks it. */
 #include "relayd/kinds.h"
 
+#include "relayd/accounts_main.h"
 #include "relayd/engine.h"
 #include "relayd/settings.h"
 
 /* A kind without a main() is of a later release and never wanted. */
 const struct process_kind_info process_kinds[PROCESS_KINDS] = {
     [PROCESS_ENGINE] = { "engine", ENGINE_TITLE, engine_main },
-    [PROCESS_ACCOUNTS] = { "accounts", "relayd: accounts", NULL },
+    [PROCESS_ACCOUNTS] = { "accounts", ACCOUNTS_TITLE, accounts_main },
     [PROCESS_SIGN] = { "sign", "relayd: sign", NULL },
 };
 

@@ -18,6 +18,10 @@ static const struct settings defaults = {
     .accounts_user = "_relayauth",
     .sign_user = "_relaysign",
     .trust_loopback = true,
+    .accounts = {
+        .command_timeout_ms = 10 * SECOND_MS,
+        .command_processes = 8,
+    },
     .limits = {
         .message_size = 50 * MIB,
         .recipients = 1000,
@@ -115,6 +119,8 @@ static void fill_in(struct settings *s, struct diagnostics *d, const char *file)
         default_hostname(s, d, file);
     if (s->listen_count == 0)
         default_listen(s);
+    if (s->accounts.domain == NULL)
+        s->accounts.domain = s->hostname;
     if (s->delivery.helo == NULL)
         s->delivery.helo = s->hostname;
     if (s->route_default.place.file == NULL)

@@ -166,6 +166,18 @@ struct settings_retry_for { /* retry PATTERN { … }; what it leaves out is as i
     struct settings_place place;
 };
 
+enum settings_scram { SETTINGS_SCRAM_AUTO, SETTINGS_SCRAM_ON, SETTINGS_SCRAM_OFF };
+
+struct settings_accounts { /* users besides those of relayctl user */
+    const char *domain;      /* of login names without one: default hostname */
+    const char *file;        /* passwd-style, absolute; NULL = none */
+    const char *const *command; /* checkpassword-like and its arguments, NULL at the end; NULL = none */
+    uint64_t command_timeout_ms; /* 10 seconds */
+    unsigned command_processes;  /* at a time: 8 */
+    enum settings_scram scram;   /* auto: off with a file or command, whose users have no SCRAM keys */
+    unsigned messages_per_hour, recipients_per_hour; /* of a user; 0 = unlimited, the default */
+};
+
 struct settings {
     const char *hostname;    /* A-labels, lower case; default the machine's name when that has a dot */
     const char *postmaster;  /* where mail for postmaster goes that no domain takes, an address; NULL = not said */
@@ -185,6 +197,7 @@ struct settings {
      * may relay, and nobody else. ("trusted none" turns that off.) */
     bool trust_loopback;
 
+    struct settings_accounts accounts;
     struct settings_limits limits;
     struct settings_storage storage;
 
@@ -215,6 +228,9 @@ struct settings {
     atomic_int refs;
     struct pool *pool;
 };
+
+/* Whether SCRAM is offered: see settings_accounts.scram. */
+bool settings_offer_scram(const struct settings *s);
 
 /* Any thread. */
 const struct settings *settings_ref(const struct settings *s);

@@ -134,6 +134,7 @@ static const struct conf_type types[] = {
 #define TIMEOUT       "DURATION(10ms..1d)"
 #define WAIT          "DURATION(10ms..30d)"
 #define SET(member)   offsetof(struct settings, member)
+#define ACCOUNTS(member) offsetof(struct settings_accounts, member)
 #define LIMIT(member) offsetof(struct settings_limits, member)
 #define STORE(member) offsetof(struct settings_storage, member)
 #define HOP(member)   offsetof(struct settings_delivery, member)
@@ -158,6 +159,20 @@ static const struct conf_row rows[] = {
     { "users", "sign", "USER", 0, conf_take_string, SET(sign_user) },
     { "users", "verify", "USER", CONF_LATER, NULL, 0 },
     { "users", "mailboxd", "USER", CONF_LATER, NULL, 0 },
+
+    { "", "accounts", "", CONF_BLOCK_MUST, conf_take_block, SET(accounts) },
+    { "accounts", "domain", "DOMAIN", 0, settings_take_hostname, ACCOUNTS(domain) },
+    { "accounts", "file", "PATH", 0, conf_take_path, ACCOUNTS(file) },
+    { "accounts", "command", "PATH {TEXT}", 0, settings_take_command, ACCOUNTS(command) },
+    { "accounts", "command_timeout", "DURATION(100ms..1m)", 0, conf_take_duration,
+      ACCOUNTS(command_timeout_ms) },
+    { "accounts", "command_processes", "NUMBER(1..100)", 0, conf_take_unsigned,
+      ACCOUNTS(command_processes) },
+    { "accounts", "scram", "auto | on | off", 0, settings_take_scram, ACCOUNTS(scram) },
+    { "accounts", "messages_per_hour", "unlimited | NUMBER(1..1000000000)", 0, conf_take_unsigned,
+      ACCOUNTS(messages_per_hour) },
+    { "accounts", "recipients_per_hour", "unlimited | NUMBER(1..1000000000)", 0,
+      conf_take_unsigned, ACCOUNTS(recipients_per_hour) },
 
     { "", "limits", "", CONF_BLOCK_MUST, conf_take_block, SET(limits) },
     { "limits", "message_size", "unlimited | SIZE(1K..1T)", 0, conf_take_size,

@@ -27,6 +27,8 @@ struct settings_build {
 };
 
 void settings_finish_login(struct conf *c, const struct conf_stmt *s, struct settings_listen *listen);
+void settings_take_command(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_scram(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_addr_list(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_client_address(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_delivery(struct conf *c, const struct conf_stmt *s, void *into);

@@ -17,7 +17,7 @@ static struct net_addr addr(const char *text)
 
 static void test_slower_then_refused(void **state)
 {
-    struct bans *b = bans_new();
+    struct bans *b = bans_new(BANS_DELAY_MS);
     struct net_addr a = addr("192.0.2.1"), other = addr("192.0.2.2");
     uint64_t now = 1000, last = 0;
 
@@ -46,7 +46,7 @@ static void test_slower_then_refused(void **state)
 
 static void test_counts_fall(void **state)
 {
-    struct bans *b = bans_new();
+    struct bans *b = bans_new(BANS_DELAY_MS);
     struct net_addr a = addr("192.0.2.1");
     uint64_t now = 0;
 
@@ -58,7 +58,7 @@ static void test_counts_fall(void **state)
 
 static void test_user_and_who_is_known(void **state)
 {
-    struct bans *b = bans_new();
+    struct bans *b = bans_new(BANS_DELAY_MS);
     struct net_addr home = addr("198.51.100.7"), stranger = addr("203.0.113.9");
     const char *joe = "joe@example.com";
     char text[32];
@@ -84,7 +84,7 @@ static void test_user_and_who_is_known(void **state)
 
 static void test_ipv6_by_network(void **state)
 {
-    struct bans *b = bans_new();
+    struct bans *b = bans_new(BANS_DELAY_MS);
     struct net_addr a = addr("2001:db8::1"), same = addr("2001:db8::ffff"), other = addr("2001:db8:0:1::1");
 
     for (int i = 0; i < 10; i++)
@@ -106,7 +106,7 @@ static bool collect(void *ctx, const struct bans_view *v)
 
 static void test_list_and_lift(void **state)
 {
-    struct bans *b = bans_new();
+    struct bans *b = bans_new(BANS_DELAY_MS);
     struct net_addr a = addr("192.0.2.1");
     struct buf out = { 0 };
 
@@ -133,7 +133,7 @@ static bool count_entry(void *ctx, const struct bans_view *v)
 /* Whoever has a million addresses gets no more memory than this. */
 static void test_bounded(void **state)
 {
-    struct bans *b = bans_new();
+    struct bans *b = bans_new(BANS_DELAY_MS);
     struct net_addr first = addr("192.0.2.1");
     size_t n = 0;
 
