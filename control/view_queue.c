@@ -14,6 +14,7 @@ static json_t *recipient_json(struct source *s, const struct picked_recipient *p
     const char *state = filter_state_text(r, &p->view);
     uint64_t now = source_now_ms(s);
     uint64_t next_ms = r->next_wall_ms;
+    char notify[MAIL_NOTIFY_TEXT_MAX];
     json_t *out = json_object();
 
     json_put_number(out, "n", r->n);
@@ -26,6 +27,11 @@ static json_t *recipient_json(struct source *s, const struct picked_recipient *p
         json_put_time(out, "next_attempt", next_ms);
         json_put_number(out, "next_in_ms", next_ms > now ? next_ms - now : 0);
     }
+    if (r->release_wall_ms > now && r->attempts == 0)
+        json_put_time(out, "release", r->release_wall_ms);
+    if (r->wish.notify != 0)
+        json_object_set_new(out, "notify", json_string(mail_notify_format(r->wish.notify, notify)));
+    json_put_slice(out, "original_recipient", r->wish.original);
     json_put_time(out, "last_attempt", r->last_wall_ms);
     json_put_reply(out, "reply", r->code, r->status, r->reply);
     json_put_slice(out, "relay", r->relay);
@@ -150,6 +156,10 @@ static struct err add_details(struct source *s, uint64_t id, const struct messag
     json_object_set_new(out, "client", client);
     json_put_number(out, "recipient_total", m->recipient_total);
     json_put_slice(out, "message_id", m->message_id);
+    json_put_slice(out, "envelope_id", m->envelope_id);
+    if ((m->flags & (MESSAGE_RETURN_FULL | MESSAGE_RETURN_HEADER)) != 0)
+        json_object_set_new(out, "return", json_string((m->flags & MESSAGE_RETURN_FULL) != 0 ? "full" : "header"));
+    json_object_set_new(out, "smtputf8", json_boolean(m->flags & MESSAGE_SMTPUTF8));
     json_object_set_new(out, "dsn", json_boolean(m->flags & MESSAGE_DSN));
     if (!header_inline)
         e = source_read(s, queue_store(s->queue), read_header, &h);

@@ -30,7 +30,10 @@ static void add_why(struct table *t, const json_t *recipient)
     const char *site_error = text_of(recipient, "site_error");
     struct buf text = { 0 };
 
-    if (json_object_get(recipient, "next_in_ms") != NULL) {
+    if (json_object_get(recipient, "release_ms") != NULL) {
+        buf_add_str(&text, "waits until ");
+        text_time(&text, number_of(recipient, "release_ms"));
+    } else if (json_object_get(recipient, "next_in_ms") != NULL) {
         if (number_of(recipient, "next_in_ms") >= SECOND_MS)
             buf_add_str(&text, "in ");
         text_span(&text, number_of(recipient, "next_in_ms"));
@@ -131,7 +134,11 @@ static void add_recipient(struct buf *out, const json_t *r, bool color)
         buf_add_str(out, ", ");
         text_count(out, number_of(r, "attempts"), "attempt");
     }
-    if (json_object_get(r, "next_in_ms") != NULL) {
+    if (json_object_get(r, "release_ms") != NULL) {
+        buf_add_str(out, ", waits until ");
+        text_time(out, number_of(r, "release_ms"));
+        buf_add_str(out, " as its sender asked");
+    } else if (json_object_get(r, "next_in_ms") != NULL) {
         buf_add_str(out, number_of(r, "next_in_ms") >= SECOND_MS ? ", next in " : ", next ");
         text_span(out, number_of(r, "next_in_ms"));
     }
@@ -139,6 +146,8 @@ static void add_recipient(struct buf *out, const json_t *r, bool color)
         buf_add_str(out, ", may have arrived already (in doubt)");
     if (json_is_true(json_object_get(r, "sender_warned")))
         buf_add_str(out, ", the sender was told of the delay");
+    if (*text_of(r, "notify") != '\0')
+        buf_printf(out, ", notify %s", text_of(r, "notify"));
     buf_add_byte(out, '\n');
     if (json_object_get(r, "reply") != NULL) {
         buf_add_str(out, "    last: ");
@@ -206,6 +215,8 @@ void render_message(struct buf *out, const json_t *doc, bool color)
     buf_add_byte(out, '\n');
     line(out, "sender", *text_of(doc, "sender") != '\0' ? text_of(doc, "sender") : "<>");
     line(out, "damaged", text_of(doc, "damaged"));
+    line(out, "envelope id", text_of(doc, "envelope_id"));
+    line(out, "return", text_of(doc, "return"));
     json_object_foreach(json_object_get(doc, "header"), name, field)
         line(out, name, json_string_value(field) != NULL ? json_string_value(field) : "");
     text_count(out, waiting, "recipient");

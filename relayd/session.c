@@ -253,6 +253,8 @@ void acceptor_accept(struct acceptor *a, const struct settings_listen *listen, s
     s->hide_client = listen->hide_client;
     s->rewrites = listen->rewrites;
     session_offer_login(s);
+    if (s->submission) /* RFC 4865 section 3: nowhere else */
+        smtp_server_offer_release(s->engine, s->config->settings->limits.future_release_ms, a->loop->clock);
     list_append(&a->sessions, &s->link);
     a->session_count++;
     stream_set_events(stream, &session_events, s);

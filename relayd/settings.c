@@ -33,6 +33,7 @@ static const struct settings defaults = {
         .command_timeout_ms = 5 * MINUTE_MS,
         .data_timeout_ms = 3 * MINUTE_MS,
         .message_timeout_ms = HOUR_MS,
+        .future_release_ms = 30 * DAY_MS,
         .message_memory = 64 * MIB,
     },
     .storage = {

@@ -190,6 +190,7 @@ static const struct conf_row rows[] = {
     { "limits", "data_timeout", TIMEOUT, 0, conf_take_duration, LIMIT(data_timeout_ms) },
     { "limits", "message_timeout", "unlimited | " TIMEOUT, 0, conf_take_duration,
       LIMIT(message_timeout_ms) },
+    { "limits", "future_release", "none | DURATION(1s..366d)", 0, conf_take_duration, LIMIT(future_release_ms) },
     { "limits", "message_memory", "SIZE(1M..64G)", 0, conf_take_size, LIMIT(message_memory) },
 
     { "", "storage", "", CONF_BLOCK_MUST, conf_take_block, SET(storage) },

@@ -33,10 +33,6 @@ struct smtp_server_options { /* shared by many sessions, outlives them */
     uint64_t command_timeout_ms; /* 5 minutes */
     uint64_t data_timeout_ms;    /* between pieces of content: 3 minutes */
     bool repair_line_ends;       /* bare LF ends a line, in commands too */
-    /* FUTURERELEASE (RFC 4865) with holds of at most this; 0: not offered. The
-     * clock is needed for it alone. */
-    uint64_t release_max_ms;
-    const struct clock *clock;
 };
 
 /* AUTH (RFC 4954) as it stands for one session now; see smtp_server_set_auth. */
@@ -108,6 +104,10 @@ struct smtp_server_handler {
 struct smtp_server *smtp_server_new(const struct smtp_server_options *opt,
                                     const struct smtp_server_handler *handler, void *ctx);
 void smtp_server_free(struct smtp_server *s); /* calls transaction_reset if one is open. NULL is fine */
+
+/* Before the greeting: FUTURERELEASE (RFC 4865) with holds of at most this; 0:
+ * not offered, as without the call. Its times are of this clock. */
+void smtp_server_offer_release(struct smtp_server *s, uint64_t max_ms, const struct clock *clock);
 
 /* "220 hostname ESMTP"; or, instead, smtp_server_reject: a 421 or 554 greeting and the end. */
 void smtp_server_greet(struct smtp_server *s);

@@ -78,16 +78,22 @@ static const char *take_auth(struct smtp_server *s, struct slice value, void *in
     return server_auth_param(value);
 }
 
+void smtp_server_offer_release(struct smtp_server *s, uint64_t max_ms, const struct clock *clock)
+{
+    s->release_max_ms = max_ms;
+    s->clock = clock;
+}
+
 static bool offers_release(const struct smtp_server *s)
 {
-    return s->opt->release_max_ms != 0;
+    return s->release_max_ms != 0;
 }
 
 static const char *set_release(struct smtp_server *s, struct smtp_sender *from, uint64_t wait_ms, uint64_t now_ms)
 {
     if (from->release_wall_ms != 0)
         return "501 5.5.4 HOLDFOR or HOLDUNTIL, not both";
-    if (wait_ms > s->opt->release_max_ms)
+    if (wait_ms > s->release_max_ms)
         return "501 5.5.4 longer than this server holds a message, see its EHLO reply";
     from->release_wall_ms = now_ms + wait_ms;
     return NULL;
@@ -100,14 +106,14 @@ static const char *take_holdfor(struct smtp_server *s, struct slice value, void 
 
     if (value.len == 0 || value.len > 9 || !slice_u64(value, &seconds))
         return "501 5.5.4 HOLDFOR needs a number of seconds";
-    return set_release(s, into, seconds * SECOND_MS, clock_wall_ms(s->opt->clock));
+    return set_release(s, into, seconds * SECOND_MS, clock_wall_ms(s->clock));
 }
 
 /* A time that has gone by is no hold: the client's clock and ours differ a
  * little, and the message is due. */
 static const char *take_holduntil(struct smtp_server *s, struct slice value, void *into)
 {
-    uint64_t now = clock_wall_ms(s->opt->clock), at;
+    uint64_t now = clock_wall_ms(s->clock), at;
 
     if (!mail_rfc3339_parse(value, &at))
         return "501 5.5.4 HOLDUNTIL needs a time like 2026-12-31T23:59:00Z";

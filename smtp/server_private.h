@@ -91,6 +91,8 @@ struct smtp_server {
     bool authenticated;
     bool auth_seen;             /* lines that are no command may be a login's */
     bool auth_open;             /* the handler was told of an exchange and not of its end */
+    uint64_t release_max_ms;    /* FUTURERELEASE; 0: not offered */
+    const struct clock *clock;  /* for it alone */
     bool utf8;                  /* this transaction's MAIL said SMTPUTF8 */
     unsigned recipients;
     unsigned errors, idle_commands, transactions;

@@ -122,12 +122,12 @@ static bool offer_future_release(struct smtp_server *s)
 {
     char until[MAIL_RFC3339_MAX];
 
-    if (s->opt->release_max_ms == 0)
+    if (s->release_max_ms == 0)
         return false;
     buf_add(&s->out, SLICE("FUTURERELEASE "));
-    buf_add_u64(&s->out, s->opt->release_max_ms / SECOND_MS);
+    buf_add_u64(&s->out, s->release_max_ms / SECOND_MS);
     buf_add_byte(&s->out, ' ');
-    buf_add_str(&s->out, mail_rfc3339_format(clock_wall_ms(s->opt->clock) + s->opt->release_max_ms, until));
+    buf_add_str(&s->out, mail_rfc3339_format(clock_wall_ms(s->clock) + s->release_max_ms, until));
     return true;
 }
 

@@ -64,6 +64,7 @@ static void test_defaults(void **state)
     assert_int_equal(s->limits.message_size, 50 * MIB);
     assert_int_equal(s->limits.message_memory, 64 * MIB);
     assert_int_equal(s->limits.received, 50);
+    assert_true(s->limits.future_release_ms == 30 * DAY_MS);
     assert_int_equal(s->delivery.port, 25);
     assert_false(s->delivery.loopback_mx);
     assert_string_equal(s->delivery.helo, "mail.example.com");
@@ -92,7 +93,7 @@ static void test_every_directive(void **state)
                                    "limits { message_size unlimited; recipients 7; connections 8\n"
                                    " connections_per_client 9; messages_per_connection 10; errors 11\n"
                                    " idle_commands 12; received 13; command_timeout 14s; data_timeout 15s\n"
-                                   " message_timeout unlimited; message_memory 1G }\n"
+                                   " message_timeout unlimited; message_memory 1G; future_release none }\n"
                                    "storage { ahead none; reserve 0; map_size 1G }\n"
                                    "delivery { port 2526; loopback_mx allow; connections 2\n"
                                    " connections_per_site 3; messages_per_connection unlimited\n"
@@ -130,6 +131,7 @@ static void test_every_directive(void **state)
     assert_int_equal(s->limits.command_timeout_ms, 14000);
     assert_int_equal(s->limits.data_timeout_ms, 15000);
     assert_int_equal(s->limits.message_timeout_ms, 0);
+    assert_int_equal(s->limits.future_release_ms, 0);
     assert_int_equal(s->limits.message_memory, 1024ull * MIB);
     assert_int_equal(s->storage.ahead, 0);
     assert_int_equal(s->storage.reserve, 0);

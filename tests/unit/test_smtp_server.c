@@ -44,12 +44,12 @@ static const struct smtp_server_options options_default = {
     .received_max = 5,
     .command_timeout_ms = 300 * SECOND_MS,
     .data_timeout_ms = 180 * SECOND_MS,
-    .clock = &clock_still,
 };
 
 struct play {
     const struct transcript *t;
     struct smtp_server_options opt;
+    uint64_t release_max_ms;
     struct smtp_server_auth auth;
     bool has_auth;
     struct smtp_server *server;
@@ -389,7 +389,7 @@ static void set_option(struct play *p, const struct item *it)
     else if (strcmp(name, "auth_required") == 0)
         p->has_auth = true, p->auth.required = n != 0;
     else if (strcmp(name, "release_max_ms") == 0)
-        o->release_max_ms = n;
+        p->release_max_ms = n;
     else if (strcmp(name, "repair_line_ends") == 0)
         o->repair_line_ends = n != 0;
     else
@@ -450,6 +450,7 @@ static void play(const struct transcript *t, enum mode mode, bool late)
     p.answer_used = mem_zero(t->count, sizeof *p.answer_used);
     play_items(&p, 'w');
     p.server = smtp_server_new(&p.opt, &handler, &p);
+    smtp_server_offer_release(p.server, p.release_max_ms, &clock_still);
     if (p.has_auth)
         smtp_server_set_auth(p.server, &p.auth);
     if (transcript_directive(t, "nogreeting") == NULL)
