@@ -31,6 +31,15 @@ static bool told_by(const struct attempt *a, const struct queue_change *c, enum 
     }
 }
 
+static void add(struct attempt *a, enum mail_dsn_action action, struct message *dsn)
+{
+    if (dsn == NULL)
+        return;
+    assert(a->dsn_count < QUEUE_DSNS_MAX);
+    a->dsn_actions[a->dsn_count] = action;
+    a->dsns[a->dsn_count++] = dsn;
+}
+
 static void compose(struct attempt *a, enum mail_dsn_action action)
 {
     struct dispatch *d = a->dispatch;
@@ -50,11 +59,10 @@ static void compose(struct attempt *a, enum mail_dsn_action action)
         until = recipient_begins(r, a->message->received_wall_ms) + policy_retry(d->policy, r->address)->expire_ms;
         count++;
     }
-    if (count > 0) {
-        a->dsn_actions[a->dsn_count] = action;
-        a->dsns[a->dsn_count++] = bounce_compose(d->opt.queue, a->message, d->policy->hostname, action, about, count,
-                                                 clock_wall_ms(d->opt.home->clock), until);
-    }
+    if (count > 0)
+        add(a, action,
+            bounce_compose(d->opt.queue, a->message, d->policy->hostname, action, about, count,
+                           clock_wall_ms(d->opt.home->clock), until));
     free(about);
 }
 
@@ -79,7 +87,6 @@ void attempt_compose_notices(struct attempt *a)
     compose(a, MAIL_DSN_FAILED);
     compose(a, MAIL_DSN_DELAYED);
     compose(a, MAIL_DSN_RELAYED);
-    assert(a->dsn_count <= QUEUE_DSNS_MAX);
     for (size_t i = 0; i < a->change_count; i++)
         if (a->changes[i].event == EVENT_DELAYED && !told_by(a, &a->changes[i], MAIL_DSN_DELAYED))
             a->changes[i].silent = true; /* that the sender was told would not be true */

@@ -17,8 +17,11 @@ static void expect(struct order *o, struct rcpt *r)
     r->ordered = true;
     switch (o->what) {
     case ORDER_RETRY:
-    case ORDER_RELEASE:
         r->not_before_ms = 0;
+        r->held = false;
+        break;
+    case ORDER_RELEASE: /* of a hold, not of the time its sender named */
+        r->not_before_ms = r->msg->release_ms;
         r->held = false;
         break;
     case ORDER_DELETE:

@@ -140,7 +140,7 @@ static void walk_store(struct sim *sim, struct walk *w)
 static void check_gone(struct sim *sim, struct rcpt *r)
 {
     const struct domain *d = r->domain;
-    bool expired = wall_ms(sim) + 2 >= r->msg->received_wall_ms + sim->retry.expire_ms;
+    bool expired = wall_ms(sim) + 2 >= ledger_begins_wall(r->msg) + sim->retry.expire_ms;
     bool nowhere = d->permanent_until_ms != 0 && d->permanent_until_ms >= r->msg->committed_ms;
 
     if (!r->msg->committed)
@@ -215,6 +215,7 @@ static void take_event(struct sim *sim, uint64_t id, uint64_t sequence, const st
     r->final_sequence = sequence;
     switch (e->type) {
     case EVENT_DELIVERED:
+        r->delivered_event = true;
         if (r->accepted == 0)
             broken(sim, "%s is called delivered, but nobody took it", r->address);
         break;
@@ -224,7 +225,7 @@ static void take_event(struct sim *sim, uint64_t id, uint64_t sequence, const st
         break;
     case EVENT_EXPIRED:
         sim->counts.expired++;
-        if (e->wall_ms + 2 < r->msg->received_wall_ms + sim->retry.expire_ms)
+        if (e->wall_ms + 2 < ledger_begins_wall(r->msg) + sim->retry.expire_ms)
             broken(sim, "%s expired too soon", r->address);
         break;
     default:
@@ -257,6 +258,20 @@ static void walk_events(struct sim *sim, struct store *s, unsigned table)
     store_snapshot_end(t);
 }
 
+/* Who asked to be told of success is told by the next hop, or else by us. */
+static void judge_success(struct sim *sim, struct rcpt *r)
+{
+    const struct msg *m = r->msg;
+    bool reaches = m->from_domain->kind == DOMAIN_STEADY && !m->dsn_dropped;
+
+    if (!mail_notify_wants(r->notify, MAIL_NOTIFY_SUCCESS))
+        return;
+    if (r->delivered_event && !r->taken_with_dsn && r->dsn_relayed == 0 && reaches)
+        broken(sim, "%s was passed on and nobody was told", r->address);
+    if ((!r->delivered_event || !r->taken_without) && r->dsn_relayed != 0)
+        broken(sim, "%s is called passed on", r->address);
+}
+
 static void judge(struct sim *sim, struct rcpt *r)
 {
     const struct msg *m = r->msg;
@@ -268,8 +283,13 @@ static void judge(struct sim *sim, struct rcpt *r)
     if (r->deleted)
         return; /* by whatever came first */
     if (m->from_domain == NULL) {
-        if (r->dsn_failed != 0)
+        if (r->dsn_failed + r->dsn_relayed + r->dsn_delayed != 0)
             broken(sim, "%s: nobody was to be told", r->address);
+        return;
+    }
+    judge_success(sim, r);
+    if (!mail_notify_wants(r->notify, MAIL_NOTIFY_FAILURE)) {
+        sim->counts.silenced += r->accepted == 0;
         return;
     }
     if (r->accepted == 0 && r->dsn_failed == 0 && m->from_domain->kind == DOMAIN_STEADY &&

@@ -80,11 +80,32 @@ static void say_rcpts(struct client *c)
     struct msg *m = c->msg;
 
     do {
-        say(c, W_RCPT, "RCPT TO:<%s>", m->rcpts[c->rcpt_at].address);
+        const struct rcpt *r = &m->rcpts[c->rcpt_at];
+        char notify[MAIL_NOTIFY_TEXT_MAX];
+
+        say(c, W_RCPT, "RCPT TO:<%s>%s%s", r->address, r->notify != 0 ? " NOTIFY=" : "",
+            mail_notify_format(r->notify, notify));
         c->rcpt_at++;
     } while (c->pipelining && c->rcpt_at < m->count);
     if (c->pipelining)
         say(c, W_DATA, "DATA");
+}
+
+static void say_mail(struct client *c)
+{
+    struct msg *m = c->msg;
+    char envid[32] = "", hold[32] = "";
+
+    if (m->envid)
+        snprintf(envid, sizeof envid, " ENVID=E%u", m->token);
+    if (m->hold_s != 0) {
+        snprintf(hold, sizeof hold, " HOLDFOR=%llu", (unsigned long long)m->hold_s);
+        m->release_ms = c->sim->now_ms + m->hold_s * SECOND_MS;
+        for (size_t i = 0; i < m->count; i++)
+            m->rcpts[i].not_before_ms = m->release_ms;
+        c->sim->counts.held_for++;
+    }
+    say(c, W_MAIL, "MAIL FROM:<%s>%s%s", m->reverse_path, envid, hold);
 }
 
 static void next_message(struct client *c)
@@ -103,7 +124,7 @@ static void next_message(struct client *c)
     c->leave_at_dot = chance(sim, 3);
     trace(sim, "client: message %u from <%s> for %zu, %zu bytes", c->msg->token,
           c->msg->reverse_path, c->msg->count, buf_len(&c->msg->content));
-    say(c, W_MAIL, "MAIL FROM:<%s>", c->msg->reverse_path);
+    say_mail(c);
     if (c->pipelining)
         say_rcpts(c);
 }

@@ -3,6 +3,8 @@
  */
 #include "tests/sim/sim.h"
 
+#include "mail/param.h"
+
 #define SLACK_MS 2u /* clocks are read once a turn */
 
 /* ---- making messages ------------------------------------------------------------ */
@@ -46,6 +48,16 @@ static void make_recipients(struct sim *sim, struct msg *m)
         buf_printf(&b, "r%ux%zu@%s", m->token, i, d->name);
         r->address = buf_detach(&b);
     }
+}
+
+static void make_wishes(struct sim *sim, struct msg *m)
+{
+    m->envid = chance(sim, 30);
+    m->hold_s = chance(sim, 8) ? 1 + roll(sim, 12 * HOUR_MS / SECOND_MS) : 0;
+    if (chance(sim, 50))
+        return;
+    for (size_t i = 0; i < m->count; i++)
+        m->rcpts[i].notify = chance(sim, 25) ? 0 : chance(sim, 30) ? MAIL_NOTIFY_NEVER : (uint8_t)(2 * (1 + roll(sim, 7)));
 }
 
 static void make_body(struct sim *sim, struct msg *m)
@@ -93,6 +105,7 @@ struct msg *ledger_new_message(struct sim *sim)
     l->msgs[l->count++] = m;
     make_sender(sim, m);
     make_recipients(sim, m);
+    make_wishes(sim, m);
     make_body(sim, m);
     sim->counts.messages++;
     sim->counts.recipients += m->count;
@@ -170,6 +183,13 @@ static struct msg *find_by_content(struct sim *sim, struct slice content)
     if (!number(&rest, ' ', &token) || token >= sim->ledger.count)
         return NULL;
     return sim->ledger.msgs[token];
+}
+
+uint64_t ledger_begins_wall(const struct msg *m)
+{
+    uint64_t release = m->release_ms != 0 ? WALL_BASE_MS + m->release_ms : 0;
+
+    return release > m->received_wall_ms ? release : m->received_wall_ms;
 }
 
 /* ---- what the engine does -------------------------------------------------------------- */
@@ -257,7 +277,7 @@ static void check_content(struct sim *sim, const struct msg *m, struct slice con
 }
 
 void ledger_accept(struct sim *sim, struct slice reverse_path, struct rcpt **about, size_t count,
-                   struct slice content)
+                   struct slice content, bool dsn)
 {
     const struct msg *m = find_by_content(sim, content);
 
@@ -274,6 +294,10 @@ void ledger_accept(struct sim *sim, struct slice reverse_path, struct rcpt **abo
             broken(sim, "%s was given the content of message %u", r->address, m->token);
         if (r->accepted != 0 && r->confirmed)
             broken(sim, "%s was delivered twice for no reason", r->address);
+        if (dsn)
+            r->taken_with_dsn = true;
+        else
+            r->taken_without = true;
         if (r->accepted++ != 0)
             sim->counts.duplicates++;
         else
@@ -336,12 +360,26 @@ static void told_of(struct sim *sim, struct slice to, struct slice address, stru
         broken(sim, "a notification about %s goes to <%.*s>", r->address, (int)to.len, to.ptr);
     if (slice_starts_nocase(action, SLICE("delayed"))) {
         sim->counts.warnings++;
+        if (!mail_notify_wants(r->notify, MAIL_NOTIFY_DELAY))
+            broken(sim, "the delay of %s is told, though nobody wanted to know", r->address);
         if (++r->dsn_delayed > 1)
             broken(sim, "the delay of %s is told twice", r->address);
         return;
     }
+    if (slice_starts_nocase(action, SLICE("relayed"))) {
+        sim->counts.relayed_dsns++;
+        if (!mail_notify_wants(r->notify, MAIL_NOTIFY_SUCCESS))
+            broken(sim, "that %s was passed on is told, though nobody asked", r->address);
+        if (!r->taken_without)
+            broken(sim, "%s is called passed on, but nobody without DSN took it", r->address);
+        if (++r->dsn_relayed > 1)
+            broken(sim, "that %s was passed on is told twice", r->address);
+        return;
+    }
     if (!slice_starts_nocase(action, SLICE("failed")))
         broken(sim, "a notification about %s says %.*s", r->address, (int)action.len, action.ptr);
+    if (!mail_notify_wants(r->notify, MAIL_NOTIFY_FAILURE))
+        broken(sim, "the failure of %s is told, though nobody wanted to know", r->address);
     if (++r->dsn_failed > 1)
         broken(sim, "the failure of %s is told twice", r->address);
     trace(sim, "failure told: %s", r->address);

@@ -137,6 +137,10 @@ static void show_counts(const struct counts *c)
            (unsigned long long)c->dns_failures, (unsigned long long)c->commit_failures,
            (unsigned long long)c->orders, (unsigned long long)c->reloads,
            (unsigned long long)c->repaired, (unsigned long long)c->steps);
+    printf("# %llu told that they were passed on, %llu failures not told as asked, %llu held for a "
+           "time, %llu chunks\n",
+           (unsigned long long)c->relayed_dsns, (unsigned long long)c->silenced,
+           (unsigned long long)c->held_for, (unsigned long long)c->chunks);
 }
 
 /* Seeds from..to, `jobs` at a time; how many failed. */

@@ -8,6 +8,7 @@
 const char *const plant_names[PLANT_COUNT] = {
     "none",         "early-ack",  "drop-deferred", "retry-soon", "unscheduled",
     "lose-outcome", "dns-bounce", "no-dsn",        "two-dsns",   "torn-body",
+    "lose-wishes",  "go-early",
 };
 
 /* The wrapped functions have no context of ours. */
@@ -48,10 +49,15 @@ static void nobody_waits(void *ctx, struct err e, struct message *m)
 void __wrap_queue_draft_commit(struct queue_draft *d, const struct envelope *env, queue_done *done,
                                void *ctx)
 {
+    struct envelope changed = *env;
     struct early *e;
 
+    if (now(PLANT_LOSE_WISHES, 30))
+        changed.wishes = NULL;
+    if (now(PLANT_GO_EARLY, 30))
+        changed.release_wall_ms = 0;
     if (!now(PLANT_EARLY_ACK, 100)) {
-        __real_queue_draft_commit(d, env, done, ctx);
+        __real_queue_draft_commit(d, &changed, done, ctx);
         return;
     }
     e = mem_new(struct early);
@@ -61,6 +67,18 @@ void __wrap_queue_draft_commit(struct queue_draft *d, const struct envelope *env
     e->m = message_new();
     loop_post(&planted->life->loops[0].base, &e->post);
     __real_queue_draft_commit(d, env, nobody_waits, NULL);
+}
+
+/* ---- FUTURERELEASE ------------------------------------------------------------- */
+
+/* No fault: every listener of the world offers it. */
+struct smtp_server *__wrap_smtp_server_new(const struct smtp_server_options *opt,
+                                           const struct smtp_server_handler *handler, void *ctx)
+{
+    struct smtp_server *s = __real_smtp_server_new(opt, handler, ctx);
+
+    smtp_server_offer_release(s, DAY_MS, &planted->clock);
+    return s;
 }
 
 /* ---- outcomes ------------------------------------------------------------------ */

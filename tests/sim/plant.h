@@ -26,6 +26,8 @@ WRAPPED(struct message *, bounce_compose, struct queue *q, const struct message 
         const char *hostname, enum mail_dsn_action action, const struct recipient *about,
         size_t count, uint64_t now_wall_ms, uint64_t retry_until_wall_ms);
 WRAPPED(void, smtp_client_content, struct smtp_client *c, struct slice bytes, bool last);
+WRAPPED(struct smtp_server *, smtp_server_new, const struct smtp_server_options *opt,
+        const struct smtp_server_handler *handler, void *ctx);
 WRAPPED(int, mdb_txn_commit, MDB_txn *txn);
 
 #endif

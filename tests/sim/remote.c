@@ -6,6 +6,8 @@
  */
 #include "tests/sim/sim.h"
 
+#include "mail/param.h"
+
 enum fault { F_NONE, F_4XX, F_5XX, F_421, F_CLOSE, F_RESET, F_HANG, F_HOLE };
 enum stage { ST_GREETING, ST_HELLO, ST_MAIL, ST_RCPT, ST_DATA, ST_CONTENT, ST_DOT };
 
@@ -15,6 +17,10 @@ struct remote {
     struct wire *wire;
     struct buf in;
     bool hello, in_data, dead; /* dead: nothing more is said or heard */
+    bool dsn, chunking;        /* were offered */
+    bool in_chunk, chunk_last, chunk_unwanted;
+    uint64_t chunk_left;
+    unsigned chunks;           /* of this message, so far */
     bool closing;
     bool pending; /* the final dot has come and its reply has not arrived */
     bool doubt_told;
@@ -176,6 +182,7 @@ static void forget(struct remote *r)
     r->has_from = r->has_dsn_to = false;
     r->count = 0;
     r->in_data = false;
+    r->chunks = 0;
     buf_clear(&r->data);
     buf_clear(&r->from);
     buf_clear(&r->dsn_to);
@@ -200,6 +207,31 @@ static void mail_refused(struct remote *r, struct slice path)
                 m->rcpts[i].failed_ok = true;
 }
 
+/* Passed on where it is understood, and nowhere else. */
+static void check_envid(struct remote *r, struct slice line)
+{
+    struct msg *m = ledger_find_sender(r->sim, path_of(line));
+    char want[32];
+
+    if (m == NULL)
+        return;
+    snprintf(want, sizeof want, " ENVID=E%u", m->token);
+    if ((memmem(line.ptr, line.len, " ENVID=", 7) != NULL) != (r->dsn && m->envid) ||
+        (r->dsn && m->envid && memmem(line.ptr, line.len, want, strlen(want)) == NULL))
+        broken(r->sim, "ENVID of message %u: %.*s", m->token, (int)line.len, line.ptr);
+}
+
+static void check_notify(struct remote *r, const struct rcpt *rc, struct slice line)
+{
+    struct slice rest = slice_from(line, slice_find(line, '>') + 1);
+    char notify[MAIL_NOTIFY_TEXT_MAX], want[MAIL_NOTIFY_TEXT_MAX + 16] = "";
+
+    if (r->dsn && rc->notify != 0)
+        snprintf(want, sizeof want, " NOTIFY=%s", mail_notify_format(rc->notify, notify));
+    if (!slice_eq(rest, slice_str(want)))
+        broken(r->sim, "\"%.*s\" for \"%s\" of %s", (int)rest.len, rest.ptr, want, rc->address);
+}
+
 static void do_mail(struct remote *r, struct slice line)
 {
     enum fault f;
@@ -211,6 +243,7 @@ static void do_mail(struct remote *r, struct slice line)
     if (f != F_NONE)
         return;
     forget(r);
+    check_envid(r, line);
     r->has_from = true;
     buf_add(&r->from, path_of(line));
     say(r, "250 2.1.0 ok");
@@ -228,8 +261,10 @@ static void do_rcpt(struct remote *r, struct slice line)
     rc = ledger_find(r->sim, path);
     if (rc == NULL && buf_len(&r->from) != 0)
         broken(r->sim, "mail for <%.*s>, whom nobody wrote to", (int)path.len, path.ptr);
-    if (rc != NULL)
+    if (rc != NULL) {
+        check_notify(r, rc, line);
         ledger_attempt(r->sim, rc);
+    }
     if (suffers(r, ST_RCPT, &rc, rc != NULL ? 1 : 0) != F_NONE)
         return;
     if (rc != NULL && rc->bad) {
@@ -296,7 +331,7 @@ static void do_dot(struct remote *r, struct slice content)
     }
     if (f == F_NONE || chance(sim, 50)) {
         if (r->count > 0)
-            ledger_accept(sim, buf_bytes(&r->from), r->rcpts, r->count, content);
+            ledger_accept(sim, buf_bytes(&r->from), r->rcpts, r->count, content, r->dsn);
         else
             dsn = ledger_accept_dsn(sim, buf_bytes(&r->dsn_to), content);
     }
@@ -314,6 +349,62 @@ static void do_dot(struct remote *r, struct slice content)
     forget(r);
 }
 
+/* ---- chunks (RFC 3030) ----------------------------------------------------------------- */
+
+static void do_bdat(struct remote *r, struct slice line)
+{
+    struct slice args = slice_from(line, 5), size;
+
+    slice_split(&args, ' ', &size);
+    if (!slice_u64(size, &r->chunk_left) || (args.len != 0 && !slice_eq(args, SLICE("LAST"))))
+        broken(r->sim, "an unreadable chunk: %.*s", (int)line.len, line.ptr);
+    if (!r->host->pipelining)
+        broken(r->sim, "chunks without pipelining");
+    r->chunk_last = args.len != 0;
+    r->chunk_unwanted = r->count == 0 && !r->has_dsn_to;
+    r->in_chunk = true;
+    r->sim->counts.chunks++;
+    if (r->chunks++ == 0)
+        r->cut_at = !r->sim->healed && host_mode(r->host) == MODE_FLAKY && chance(r->sim, 6)
+                        ? 1 + roll(r->sim, 100 * KIB)
+                        : 0;
+}
+
+/* One is here whole. */
+static void chunk_ends(struct remote *r)
+{
+    r->in_chunk = false;
+    if (r->chunk_unwanted) {
+        say(r, "503 5.5.1 no recipients");
+    } else if (r->chunk_last) {
+        do_dot(r, buf_bytes(&r->data));
+    } else if (suffers(r, ST_DATA, r->rcpts, r->count) == F_NONE) {
+        say(r, "250 2.0.0 chunk taken");
+    } else if (!r->dead) {
+        forget(r);
+    }
+}
+
+/* Takes what is there of a chunk; false when more must come. */
+static bool chunk_bytes(struct remote *r)
+{
+    struct slice in = slice_head(buf_bytes(&r->in), r->chunk_left);
+
+    if (!r->chunk_unwanted)
+        buf_add(&r->data, in);
+    r->chunk_left -= in.len;
+    buf_take(&r->in, in.len);
+    if (r->cut_at != 0 && buf_len(&r->data) >= r->cut_at) {
+        trace(r->sim, "%s: loses the connection in a chunk", r->host->name);
+        lose(r, chance(r->sim, 50) ? F_RESET : F_HOLE);
+        return false;
+    }
+    if (r->chunk_left != 0)
+        return false;
+    chunk_ends(r);
+    return true;
+}
+
 /* ---- lines ---------------------------------------------------------------------------- */
 
 static void do_hello(struct remote *r, struct slice line)
@@ -325,6 +416,7 @@ static void do_hello(struct remote *r, struct slice line)
     if (suffers(r, ST_HELLO, NULL, 0) != F_NONE)
         return;
     r->hello = true;
+    r->dsn = r->chunking = false;
     if (slice_starts_nocase(line, SLICE("HELO"))) {
         say(r, "250 hello");
         return;
@@ -332,7 +424,10 @@ static void do_hello(struct remote *r, struct slice line)
     {
         char text[300];
 
-        snprintf(text, sizeof text, "250-hello%s%s%s\r\n250 HELP",
+        r->dsn = r->host->dsn;
+        r->chunking = r->host->chunking;
+        snprintf(text, sizeof text, "250-hello%s%s%s%s%s\r\n250 HELP",
+                 r->dsn ? "\r\n250-DSN" : "", r->chunking ? "\r\n250-CHUNKING" : "",
                  r->host->pipelining ? "\r\n250-PIPELINING" : "",
                  r->host->eightbit ? "\r\n250-8BITMIME" : "",
                  r->host->size ? "\r\n250-SIZE 50000000" : "");
@@ -351,6 +446,8 @@ static void command(struct remote *r, struct slice line)
         do_rcpt(r, line);
     } else if (slice_eq_nocase(line, SLICE("DATA"))) {
         do_data(r);
+    } else if (slice_starts_nocase(line, SLICE("BDAT ")) && r->chunking) {
+        do_bdat(r, line);
     } else if (slice_eq_nocase(line, SLICE("RSET"))) {
         forget(r);
         say(r, "250 2.0.0 ok");
@@ -387,36 +484,42 @@ static bool take_line(struct remote *r, struct slice *line)
     return true;
 }
 
+/* Takes one line; false when more must come. */
+static bool one_line(struct remote *r)
+{
+    struct slice line;
+    char copy[2000];
+
+    if (!take_line(r, &line))
+        return false;
+    if (!r->in_data) {
+        snprintf(copy, sizeof copy, "%.*s", (int)line.len, line.ptr);
+        buf_take(&r->in, line.len + 2);
+        command(r, slice_str(copy));
+        return true;
+    }
+    if (content_line(r, line)) {
+        buf_take(&r->in, line.len + 2);
+        do_dot(r, buf_bytes(&r->data));
+        return true;
+    }
+    buf_take(&r->in, line.len + 2);
+    if (r->cut_at != 0 && buf_len(&r->data) >= r->cut_at) {
+        trace(r->sim, "%s: loses the connection in the middle", r->host->name);
+        lose(r, chance(r->sim, 50) ? F_RESET : F_HOLE);
+    }
+    return true;
+}
+
 static void remote_data(void *ctx, struct slice bytes)
 {
     struct remote *r = ctx;
-    struct slice line;
 
     if (r->dead)
         return;
     buf_add(&r->in, bytes);
-    while (!r->dead && take_line(r, &line)) {
-        bool was_data = r->in_data;
-
-        if (!was_data) {
-            char copy[2000];
-
-            snprintf(copy, sizeof copy, "%.*s", (int)line.len, line.ptr);
-            buf_take(&r->in, line.len + 2);
-            command(r, slice_str(copy));
-            continue;
-        }
-        if (content_line(r, line)) {
-            buf_take(&r->in, line.len + 2);
-            do_dot(r, buf_bytes(&r->data));
-            continue;
-        }
-        buf_take(&r->in, line.len + 2);
-        if (r->cut_at != 0 && buf_len(&r->data) >= r->cut_at) {
-            trace(r->sim, "%s: loses the connection in the middle", r->host->name);
-            lose(r, chance(r->sim, 50) ? F_RESET : F_HOLE);
-        }
-    }
+    while (!r->dead && (r->in_chunk ? chunk_bytes(r) : one_line(r)))
+        ;
 }
 
 /* The engine hears now that the connection is over. */

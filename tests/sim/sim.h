@@ -46,6 +46,8 @@ enum plant {
     PLANT_NO_DSN,        /* a failure is not told */
     PLANT_TWO_DSNS,      /* or told twice */
     PLANT_TORN_BODY,     /* a byte of a body changes on its way */
+    PLANT_LOSE_WISHES,   /* what its sender asked for is forgotten */
+    PLANT_GO_EARLY,      /* and when it was to go */
     PLANT_COUNT,
     /* Not caught but healed, by the engine's own audit. */
     PLANT_FORGOTTEN, /* a new message is not scheduled */
@@ -67,7 +69,7 @@ struct options {
 struct counts { /* what happened, to see that the seeds reach everything */
     uint64_t steps, messages, recipients, acked, unacked, delivered, duplicates, bounced, expired,
         dropped, doubts, restarts, dsns, warnings, blobs, cuts, dns_failures, commit_failures,
-        orders, repaired, reloads;
+        orders, repaired, reloads, relayed_dsns, silenced, held_for, chunks;
 };
 
 /* One mark of `what` when the engine has been given the bytes up to `offset`. */
@@ -187,7 +189,7 @@ struct host {
     unsigned phase_count;
     unsigned limit; /* connections at once; 0 = any */
     unsigned conns;
-    bool pipelining, size, eightbit, ehlo, enhanced;
+    bool pipelining, size, eightbit, ehlo, enhanced, dsn, chunking;
     bool slow;
 };
 
@@ -286,7 +288,10 @@ struct rcpt {
     uint64_t not_before_ms;      /* the earliest next attempt */
     uint64_t stored_next_wall;
     uint32_t attempts;
-    unsigned dsn_failed, dsn_delayed;
+    uint8_t notify;              /* what its sender asked for */
+    bool taken_with_dsn, taken_without; /* by a server that does, or does not, tell the sender itself */
+    bool delivered_event;
+    unsigned dsn_failed, dsn_delayed, dsn_relayed;
     unsigned final_events;
     uint64_t final_sequence;
 };
@@ -299,6 +304,9 @@ struct msg {
     size_t count;
     uint64_t id; /* 0: not known yet */
     bool acked, committed;
+    bool envid;                 /* its MAIL says ENVID=E<token> */
+    uint64_t hold_s;            /* HOLDFOR; 0: none */
+    uint64_t release_ms;        /* not before; as early as it can be */
     uint64_t committed_ms;
     uint64_t received_wall_ms;
     bool dsn_dropped; /* a notification about it could not be delivered */
@@ -329,7 +337,9 @@ void ledger_attempt(struct sim *sim, struct rcpt *r);  /* RCPT at a remote */
 void ledger_deferred(struct sim *sim, struct rcpt *r); /* the engine was told 4xx */
 void ledger_doubt(struct sim *sim, struct rcpt *r);    /* lost after the final dot */
 void ledger_accept(struct sim *sim, struct slice reverse_path, struct rcpt **about, size_t count,
-                   struct slice content);
+                   struct slice content, bool dsn);
+/* From when a message's time counts. */
+uint64_t ledger_begins_wall(const struct msg *m);
 void ledger_confirm(struct sim *sim, struct rcpt *r);
 /* A message with a null reverse-path for one of our senders. */
 int ledger_accept_dsn(struct sim *sim, struct slice to, struct slice content);

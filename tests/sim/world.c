@@ -78,6 +78,8 @@ static struct host *add_host(struct sim *sim, bool steady, bool dead)
     h->eightbit = chance(sim, 80);
     h->ehlo = steady || chance(sim, 90);
     h->enhanced = chance(sim, 80);
+    h->dsn = chance(sim, 50);
+    h->chunking = chance(sim, 60);
     if (steady)
         return h;
     h->slow = chance(sim, 15);
