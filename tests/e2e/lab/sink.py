@@ -273,8 +273,8 @@ class Session:
             self.send("503 5.5.1 RCPT first")
         elif last:
             self.end_of_message(self.chunks)
-        else:
-            self.say("bdat", argument, "250 2.0.0 chunk taken")
+        elif not self.say("bdat", argument, "250 2.0.0 chunk taken"):
+            self.reset()  # RFC 3030 section 2: the message is lost, chunks to come belong to none
 
     def do_rset(self, argument):
         if self.say("rset", argument, "250 2.0.0 ok"):
