@@ -146,7 +146,7 @@ struct bundle *conf_read_again(const struct bundle *b)
         const struct bundle_entry *e = &b->entries[i];
         size_t before = fresh->count;
 
-        if (e->kind == BUNDLE_SECRET && e->stamp.known)
+        if (e->kind != BUNDLE_FILE && e->stamp.known)
             fetch_file(fresh, e->kind, e->path);
         else
             add(fresh, e->kind, e->path, buf_bytes(&e->bytes), e->problem);

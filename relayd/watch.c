@@ -19,7 +19,7 @@
 
 static bool is_watched(const struct bundle_entry *e)
 {
-    return e->kind == BUNDLE_SECRET && e->stamp.known;
+    return e->kind != BUNDLE_FILE && e->stamp.known;
 }
 
 /* The files as they are now; true when one is not as `seen` has it. */

@@ -23,6 +23,33 @@ static void load(const struct bundle *b)
     settings_unref(s);
 }
 
+static bool is_good(const struct bundle *b)
+{
+    struct diagnostics d = { 0 };
+    struct settings *s = NULL;
+    bool good = !err_failed(settings_load_bundle(b, &d, &s));
+
+    diagnostics_release(&d);
+    settings_unref(s);
+    return good;
+}
+
+/* What is taken from one reader moves nothing else, and breaks nothing. */
+static void withhold(const struct bundle *b)
+{
+    for (size_t i = 0; i < PROCESS_KINDS; i++) {
+        struct bundle *part = settings_withhold(b, (enum process_kind)i);
+
+        if (part->count != b->count || (is_good(b) && !is_good(part)))
+            abort();
+        for (size_t n = 0; n < b->count; n++)
+            if (b->entries[n].kind != BUNDLE_SECRET &&
+                buf_len(&b->entries[n].bytes) != buf_len(&part->entries[n].bytes))
+                abort();
+        bundle_free(part);
+    }
+}
+
 static void as_bundle(struct slice bytes)
 {
     struct bundle *b;
@@ -30,6 +57,7 @@ static void as_bundle(struct slice bytes)
     if (err_failed(bundle_parse(bytes, &b)))
         return;
     load(b);
+    withhold(b);
     bundle_free(b);
 }
 
@@ -71,6 +99,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         add_variables(b, slice_make(at + sizeof mark - 1,
                                     size - (size_t)(at - (const char *)data) - (sizeof mark - 1)));
     load(b);
+    withhold(b);
     bundle_write(b, &bytes);
     if (err_failed(bundle_parse(buf_bytes(&bytes), &copy)))
         abort(); /* what we write we can read */
