@@ -1,18 +1,21 @@
 #!/usr/bin/python3
 """kill.py: what got a 250 arrives, whatever is killed.
 
-    tests/crash/kill.py                       50 rounds, two to three minutes
+    tests/crash/kill.py                       60 rounds, three minutes
     tests/crash/kill.py --rounds 1000 --seed 7 --victims engine
 
 Clients send messages with a token and a CRC of the body in their headers, and
-note each token that got its 250; smtp-source adds load of its own. In each
-round parent or engine gets SIGKILL at a random moment; a killed parent is
-started again, a killed engine is the parent's business. In the end, the queue
+note each token that got its 250; half of them log in first. smtp-source adds
+load of its own. In each round the parent or one of the processes gets SIGKILL
+at a random moment; a killed parent is started again, all others are the
+parent's business. In the end, the queue
 drained, every noted token must be at the sink, whole; a token may be there
-twice only as often as deliveries were in flight at a kill.
+twice only as often as deliveries were in flight at a kill of parent or engine: the
+others carry no mail.
 """
 
 import argparse
+import base64
 import collections
 import dataclasses
 import os
@@ -29,13 +32,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "e2e"))
 
-from lab import BUILD, mail, postfix, relayd, wait  # noqa: E402
+from lab import BUILD, mail, ports, postfix, relayd, wait  # noqa: E402
 from lab.client import Client  # noqa: E402
-from lab.process import alive, descendants, gone, stat  # noqa: E402
+from lab.process import alive, descendants, gone, name_of, stat  # noqa: E402
 
 SITE_CONNECTIONS = 8
-FULL_LIFE = 1.5  # seconds; an engine killed after that long is no sign of a loop
-VICTIMS = ("parent", "engine")
+FULL_LIFE = 1.5  # seconds; a process killed after that long is no sign of a loop
+VICTIMS = ("parent", "engine", "accounts")
+CARRIERS = ("parent", "engine")  # of mail
+USER, PASSWORD = "a@client.test", "correct horse"
 
 
 @dataclasses.dataclass
@@ -45,17 +50,18 @@ class Result:
     sent: int = 0  # tokens whose content went out, whatever came back
     acknowledged: int = 0
     arrived: int = 0
+    logins: int = 0
     duplicates: int = 0
     lost: list = dataclasses.field(default_factory=list)
     torn: list = dataclasses.field(default_factory=list)
     unknown: list = dataclasses.field(default_factory=list)  # nobody sent these
     bounced: list = dataclasses.field(default_factory=list)
     reports: list = dataclasses.field(default_factory=list)  # sanitizers, unclean ends
-    killed_early: bool = False  # the last engine
+    killed_early: dict = dataclasses.field(default_factory=dict)  # victim: the last of them
 
     @property
     def duplicates_allowed(self):
-        return sum(self.kills.values()) * SITE_CONNECTIONS
+        return sum(self.kills[v] for v in CARRIERS) * SITE_CONNECTIONS
 
     def problems(self):
         found = []
@@ -72,7 +78,8 @@ class Result:
     def __str__(self):
         kills = ", ".join(f"{n} of {v}" for v, n in self.kills.items())
         return (
-            f"{self.rounds} rounds, kills: {kills}; {self.acknowledged} acknowledged of {self.sent} sent, "
+            f"{self.rounds} rounds, kills: {kills}; {self.logins} logins, "
+            f"{self.acknowledged} acknowledged of {self.sent} sent, "
             f"{self.arrived} arrived, {len(self.lost)} lost, {len(self.torn)} torn, "
             f"{self.duplicates} duplicates (up to {self.duplicates_allowed} in flight)"
         )
@@ -86,12 +93,28 @@ class Sender(threading.Thread):
         self.number, self.daemon_under_test, self.stop = number, daemon, stop
         self.dice = random.Random(f"{seed}/{number}")
         self.sent, self.acknowledged = [], []
+        self.logs_in, self.logins = number % 2 == 1, 0
+
+    def connect(self):
+        daemon = self.daemon_under_test
+        return Client(daemon.submission if self.logs_in else daemon.port, timeout=20)
+
+    def login(self, client):
+        """False: not now; a password that is right is never refused."""
+        words = base64.b64encode(f"\0{USER}\0{PASSWORD}".encode()).decode()
+        code = client.command(f"AUTH PLAIN {words}").code
+        assert code in (235, 421, 454), code
+        self.logins += code == 235
+        return code == 235
 
     def run(self):
         while not self.stop.is_set():
             try:
-                with Client(self.daemon_under_test.port, timeout=20) as client:
+                with self.connect() as client:
                     client.ehlo()
+                    if self.logs_in and not self.login(client):
+                        self.stop.wait(0.02)
+                        continue
                     for _ in range(self.dice.randint(1, 20)):
                         if self.stop.is_set():
                             break
@@ -112,7 +135,7 @@ class Sender(threading.Thread):
         content = self.content(token)
         recipients = [f"r{n}@dest.test" for n in range(self.dice.choice([1, 1, 1, 2]))]
         self.sent.append(token)
-        if client.transaction("a@client.test", recipients, content).code == 250:
+        if client.transaction(USER, recipients, content).code == 250:
             self.acknowledged.append(token)
         else:
             client.command("RSET")
@@ -170,21 +193,25 @@ def age(pid):
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
-def kill_engine(daemon, result):
+def those_called(daemon, victim):
+    return [pid for pid in descendants(daemon.process.pid) if name_of(pid) == f"relayd: {victim}"]
+
+
+def kill_child(daemon, victim, result, dice):
     """Also while it still begins, but never twice in a row: the parent would
     take that for a loop of crashes and let longer and longer times pass."""
-    pid = wait.until(daemon.engine, "an engine", 20)
-    if result.killed_early:
-        wait.until(lambda: age(pid) > FULL_LIFE, "a life of an engine")
-    result.killed_early = age(pid) <= FULL_LIFE
+    pid = dice.choice(wait.until(lambda: those_called(daemon, victim), f"a process {victim}", 20))
+    if result.killed_early.get(victim):
+        wait.until(lambda: age(pid) > FULL_LIFE, f"a life of {victim}")
+    result.killed_early[victim] = age(pid) <= FULL_LIFE
     os.kill(pid, signal.SIGKILL)
     wait.until(lambda: not alive(pid), "its end")
 
 
-def kill_one(daemon, victim, result):
+def kill_one(daemon, victim, result, dice):
     """Kills, and starts again what nobody else would."""
-    if victim == "engine":
-        kill_engine(daemon, result)
+    if victim != "parent":
+        kill_child(daemon, victim, result, dice)
     else:
         children = descendants(daemon.process.pid)
         daemon.process.kill(signal.SIGKILL)
@@ -196,7 +223,7 @@ def kill_one(daemon, victim, result):
         daemon.logs.append(daemon.process.log)
         daemon.process = None
         daemon.start()
-        result.killed_early = False
+        result.killed_early.clear()
     result.kills[victim] += 1
 
 
@@ -205,6 +232,7 @@ def judge(result, senders, arrivals, log):
     sent = {token for s in senders for token in s.sent}
     acknowledged = {token for s in senders for token in s.acknowledged}
     result.sent, result.acknowledged, result.arrived = len(sent), len(acknowledged), len(counts)
+    result.logins = sum(s.logins for s in senders)
     result.lost = sorted(acknowledged - set(counts))
     result.torn = [f"{token or 'smtp-source'} {verdict}" for token, verdict in arrivals if verdict != "whole"]
     result.unknown = sorted(set(counts) - sent)
@@ -212,20 +240,31 @@ def judge(result, senders, arrivals, log):
     result.bounced = [line for line in log.splitlines() if "status=bounced" in line or "status=expired" in line]
 
 
-def run(rounds=50, seed=1, clients=8, victims=VICTIMS, say=lambda text: None, directory=None):
+def write_users(place):
+    users = place / "users"
+    users.write_text(f"{USER}:{{PLAIN}}{PASSWORD}\n")
+    users.chmod(0o644)
+    return users
+
+
+def run(rounds=60, seed=1, clients=8, victims=VICTIMS, say=lambda text: None, directory=None):
     dice = random.Random(seed)
     result = Result(rounds=rounds)
     place = Path(directory or tempfile.mkdtemp(prefix="relayd-kill-"))
     place.chmod(0o755)
     recorder = Recorder(place)
+    submission = ports.free()
     daemon = relayd.Relayd(
         place / "relayd",
         routes="route default via sink",
-        extra=f"smarthost sink {{ host 127.0.0.1:{recorder.port}; tls none }}",
+        extra=f"smarthost sink {{ host 127.0.0.1:{recorder.port}; tls none }}\n"
+        f"listen 127.0.0.1:{submission} {{ role submission; tls none }}\n"
+        f"accounts {{ file {write_users(place)} }}",
         limits="connections_per_client unlimited",
         delivery=f"loopback_mx allow; connections_per_site {SITE_CONNECTIONS}",
         retry="first 1s; factor 1; max 1s; doubt 1s; expire 1h; warn never",
     )
+    daemon.submission = submission
     stop = threading.Event()
     senders = []
     try:
@@ -237,7 +276,7 @@ def run(rounds=50, seed=1, clients=8, victims=VICTIMS, say=lambda text: None, di
         for number in range(rounds):
             stop.wait(dice.uniform(0.05, 1.2))
             victim = dice.choice(victims)
-            kill_one(daemon, victim, result)
+            kill_one(daemon, victim, result, dice)
             if (number + 1) % 10 == 0:
                 acknowledged = sum(len(s.acknowledged) for s in senders)
                 say(f"{number + 1} rounds, {acknowledged} acknowledged")
@@ -275,7 +314,7 @@ def drain(daemon, recorder, senders, patience=120):
 
 def main():
     parser = argparse.ArgumentParser(description="kills relayd under load and counts what is lost")
-    parser.add_argument("--rounds", type=int, default=50)
+    parser.add_argument("--rounds", type=int, default=60)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--victims", default=",".join(VICTIMS))

@@ -1,4 +1,4 @@
-"""The short form of kill.py: 50 rounds."""
+"""The short form of kill.py: 60 rounds."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ from lab import relayd  # noqa: E402
 def result():
     if relayd.available():
         pytest.skip(relayd.available())
-    outcome = kill.run(rounds=50, seed=2026, say=print)
+    outcome = kill.run(rounds=60, seed=2026, say=print)
     print(outcome)
     return outcome
 
@@ -23,6 +23,7 @@ def result():
 def test_load_and_kills_happened(result):
     assert result.acknowledged > 500
     assert min(result.kills.values()) >= 10
+    assert result.logins > 100
 
 
 def test_nothing_acknowledged_is_lost(result):
@@ -48,7 +49,7 @@ def test_all_ends_are_clean(result):
 
 class Sent:
     def __init__(self, sent, acknowledged):
-        self.sent, self.acknowledged = sent, acknowledged
+        self.sent, self.acknowledged, self.logins = sent, acknowledged, 0
 
 
 @pytest.mark.parametrize(
