@@ -73,7 +73,7 @@ struct accounts {
     pthread_cond_t told; /* for accounts_admin_ask */
     struct call *live;
     _Atomic uint64_t next_id, generation;
-    atomic_bool scram;
+    atomic_bool scram, expected;
     /* home */
     struct ipc *ipc;
     uint64_t link_serial;
@@ -620,6 +620,16 @@ void accounts_free(struct accounts *a)
     pthread_mutex_destroy(&a->lock);
     pthread_cond_destroy(&a->told);
     free(a);
+}
+
+void accounts_expect(struct accounts *a, bool on)
+{
+    atomic_store(&a->expected, on);
+}
+
+bool accounts_expected(const struct accounts *a)
+{
+    return atomic_load(&a->expected);
 }
 
 void accounts_set_scram(struct accounts *a, bool on)

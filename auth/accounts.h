@@ -61,6 +61,9 @@ struct accounts *accounts_new(struct loop *home);
 void accounts_free(struct accounts *a); /* NULL is fine */
 /* Home. A fresh socket pair's end, taken over; replaces the one before. */
 void accounts_link(struct accounts *a, int fd);
+/* Whether there is to be an accounts process at all. Any thread. */
+void accounts_expect(struct accounts *a, bool on);
+bool accounts_expected(const struct accounts *a);
 /* No external source of passwords is configured, so every user has SCRAM keys. Any thread. */
 void accounts_set_scram(struct accounts *a, bool on);
 /* Rises whenever a password, a user or his rules changed: forget what you remembered. Any thread. */

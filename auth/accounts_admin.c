@@ -287,8 +287,8 @@ static bool list_user(void *ctx, const struct user *u)
     admin_add_switch(&row, "disabled", u->disabled);
     admin_add_switch(&row, "password", u->hash[0] != '\0');
     admin_add_number(&row, "app_passwords", apps);
-    admin_add_number(&row, "created_ms", u->created_wall_ms);
-    admin_add_number(&row, "last_login_ms", users_last_used(l->d->c->users, key, NULL));
+    admin_add_time(&row, "created", u->created_wall_ms);
+    admin_add_time(&row, "last_login", users_last_used(l->d->c->users, key, NULL));
     admin_row_put(l->d->answer, &row);
     l->shown++;
     buf_clear(&l->next);
@@ -327,8 +327,8 @@ static bool list_app(void *ctx, const struct user_app *app)
     struct admin_fields row = { .count = 0 };
 
     admin_add_text(&row, "app", slice_str(app->name));
-    admin_add_number(&row, "created_ms", app->created_wall_ms);
-    admin_add_number(&row, "last_login_ms", users_last_used(d->c->users, d->key, app->name));
+    admin_add_time(&row, "created", app->created_wall_ms);
+    admin_add_time(&row, "last_login", users_last_used(d->c->users, d->key, app->name));
     admin_row_put(d->answer, &row);
     return true;
 }
@@ -365,9 +365,9 @@ static void put_user(struct deed *d, const struct user *u)
         admin_add_number(&row, "messages_this_hour", d->c->messages);
         admin_add_number(&row, "recipients_this_hour", d->c->recipients);
     }
-    admin_add_number(&row, "created_ms", u->created_wall_ms);
-    admin_add_number(&row, "changed_ms", u->changed_wall_ms);
-    admin_add_number(&row, "last_login_ms", users_last_used(d->c->users, d->key, NULL));
+    admin_add_time(&row, "created", u->created_wall_ms);
+    admin_add_time(&row, "changed", u->changed_wall_ms);
+    admin_add_time(&row, "last_login", users_last_used(d->c->users, d->key, NULL));
     admin_row_put(d->answer, &row);
     buf_release(&senders);
 }

@@ -34,7 +34,13 @@ enum admin_status {
     ADMIN_BUSY,   /* try again */
 };
 
-enum admin_kind { ADMIN_TEXT, ADMIN_NUMBER, ADMIN_SWITCH, ADMIN_LIST /* texts, each ended by a NUL */ };
+enum admin_kind {
+    ADMIN_TEXT,
+    ADMIN_NUMBER,
+    ADMIN_SWITCH,
+    ADMIN_LIST, /* texts, each ended by a NUL */
+    ADMIN_TIME, /* milliseconds since 1970; 0 = never */
+};
 
 struct admin_field {
     struct slice name;
@@ -74,6 +80,7 @@ bool admin_row_next(struct slice *rows, struct admin_fields *out); /* false at t
 void admin_add_text(struct admin_fields *f, const char *name, struct slice text);
 void admin_add_number(struct admin_fields *f, const char *name, uint64_t n);
 void admin_add_switch(struct admin_fields *f, const char *name, bool on);
+void admin_add_time(struct admin_fields *f, const char *name, uint64_t wall_ms);
 void admin_add_list(struct admin_fields *f, const char *name, struct slice texts);
 
 /* Does it, for all but the bans; waits for hashing and for the commit. What

@@ -30,7 +30,7 @@ static bool get_field(struct codec_reader *r, struct admin_field *out)
 
     out->name = codec_bytes(r);
     kind = codec_u8(r);
-    if (kind > ADMIN_LIST || out->name.len > ADMIN_NAME_MAX)
+    if (kind > ADMIN_TIME || out->name.len > ADMIN_NAME_MAX)
         r->fault = true;
     out->kind = (enum admin_kind)kind;
     if (out->kind == ADMIN_TEXT || out->kind == ADMIN_LIST)
@@ -118,6 +118,11 @@ void admin_add_number(struct admin_fields *f, const char *name, uint64_t n)
 void admin_add_switch(struct admin_fields *f, const char *name, bool on)
 {
     add(f, name, ADMIN_SWITCH)->number = on;
+}
+
+void admin_add_time(struct admin_fields *f, const char *name, uint64_t wall_ms)
+{
+    add(f, name, ADMIN_TIME)->number = wall_ms;
 }
 
 void admin_add_list(struct admin_fields *f, const char *name, struct slice texts)

@@ -236,7 +236,7 @@ static void check_done(struct hash_job *job, bool dropped)
     if (d->cancelled)
         dialogue_free(d);
     else if (dropped)
-        end(d, ACCOUNTS_LATER);
+        end_at(d, ACCOUNTS_LATER, d->server->failure_delay_ms); /* not at once, or he would ask again at once */
     else if (d->outcome == CHECKPASSWORD_RIGHT)
         password_is_right(d);
     else if (d->outcome == CHECKPASSWORD_UNKNOWN)

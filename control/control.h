@@ -8,6 +8,7 @@
 #define CONTROL_CONTROL_H
 
 #include "base/buf.h"
+#include "auth/accounts.h"
 #include "delivery/dispatch.h"
 #include "queue/queue.h"
 
@@ -16,6 +17,7 @@ struct control;
 struct control_options {
     const char *runtime_dir; /* the socket is made here, mode 0660 */
     struct queue *queue;
+    struct accounts *accounts; /* NULL: nobody can be asked about users */
     struct dispatch *dispatch;
     struct loop *home;       /* loop 0, where dispatch lives */
     const struct clock *clock;

@@ -61,7 +61,7 @@ static void answer(struct request *r, struct err e, json_t *document)
 
 void request_release(struct request *r)
 {
-    buf_release(&r->body);
+    buf_wipe(&r->body); /* it may hold a password */
     json_decref(r->document);
 }
 
@@ -298,6 +298,7 @@ static const struct {
     { "GET", "v1/messages/*", do_message },
     { "POST", "v1/messages/*/+", do_message_order },
     { "GET", "v1/trace", do_trace },
+    { "POST", "v1/accounts/+", request_accounts },
     { "POST", "v1/reload", do_reload },
     { "POST", "v1/stop", do_stop },
 };

@@ -36,6 +36,8 @@ struct request {
 
 /* Answers; status and document are set afterwards. */
 void request_serve(struct request *r);
+/* POST v1/accounts/OP: request_accounts.c */
+void request_accounts(struct request *r, struct slice id, struct slice op);
 /* {"error": {"code": …, "message": …}} */
 void request_refuse(struct request *r, unsigned status, const char *code, const char *fmt, ...) PRINTF_LIKE(4, 5);
 void request_release(struct request *r);

@@ -59,6 +59,8 @@ static int tell_refusal(long status, const json_t *document)
         return EX_NOPERM;
     case 404:
         return EX_NOINPUT;
+    case 409:
+        return EX_DATAERR;
     case 422:
         return EX_CONFIG;
     case 503:
@@ -101,6 +103,10 @@ static enum api_result take_document(CURL *curl, const struct buf *answer, json_
     if (status == 200 && document != NULL) {
         *out = document;
         return API_OK;
+    }
+    if (strcmp(text_of(json_object_get(document, "error"), "code"), "no_accounts") == 0) {
+        json_decref(document); /* who would know does not run */
+        return API_DOWN;
     }
     *exit_code = tell_refusal(status, document);
     json_decref(document);

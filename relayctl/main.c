@@ -30,6 +30,12 @@ static const char usage[] =
     "  release ID…              held no more\n"
     "  delete ID…               gone, and nobody is told\n"
     "  bounce ID…               gone, and the sender is told\n"
+    "  user list                who can log in\n"
+    "  user add ADDRESS         a new user; asks for the password\n"
+    "  user show|set|passwd|disable|enable|delete ADDRESS\n"
+    "  user app-password ADDRESS list|add NAME|delete NAME\n"
+    "  bans [list]              whose logins failed, and who is refused\n"
+    "  bans lift ADDRESS|USER   forget it\n"
     "  check [FILE]             is this configuration good?\n"
     "  reload                   the configuration is read again\n"
     "  stop                     what is under way is finished, then relayd ends\n"
@@ -40,6 +46,11 @@ static const char usage[] =
     "Instead of ids, and with queue, say what the messages are like:\n"
     "  --sender PATTERN  --recipient PATTERN  --domain DOMAIN  --older 2h  --newer 10m\n"
     "  --state queued|waiting|ready|active|deferred|held       --all\n"
+    "Of a user (add, set):\n"
+    "  --senders own,any,PATTERN…  --services smtp,imap,pop3|all|none\n"
+    "  --messages-per-hour N|unlimited|default  --recipients-per-hour N|unlimited|default\n"
+    "  --password-stdin  (add, passwd)  --no-password  (add)\n"
+    "\n"
     "  --limit N  (queue, trace)   --yes  (delete, bounce: do not ask)\n"
     "\n"
     "See relayctl(8).\n";
@@ -49,10 +60,12 @@ enum { /* options, as bits of what a command takes */
     TAKES_LIMIT = 2,
     TAKES_ALL = 4,
     TAKES_YES = 8,
+    TAKES_USER = 16,
 };
 
 enum {
     OPTION_JSON = 256, OPTION_VERSION, OPTION_HELP, OPTION_LIMIT, OPTION_ALL, OPTION_YES,
+    OPTION_PASSWORD_STDIN, OPTION_NO_PASSWORD, OPTION_SENDERS, OPTION_SERVICES, OPTION_MESSAGES, OPTION_RECIPIENTS,
     OPTION_SENDER, OPTION_RECIPIENT, OPTION_DOMAIN, OPTION_STATE, OPTION_OLDER, OPTION_NEWER,
 };
 
@@ -64,6 +77,12 @@ static const struct option options[] = {
     { "limit", required_argument, NULL, OPTION_LIMIT },
     { "all", no_argument, NULL, OPTION_ALL },
     { "yes", no_argument, NULL, OPTION_YES },
+    { "password-stdin", no_argument, NULL, OPTION_PASSWORD_STDIN },
+    { "no-password", no_argument, NULL, OPTION_NO_PASSWORD },
+    { "senders", required_argument, NULL, OPTION_SENDERS },
+    { "services", required_argument, NULL, OPTION_SERVICES },
+    { "messages-per-hour", required_argument, NULL, OPTION_MESSAGES },
+    { "recipients-per-hour", required_argument, NULL, OPTION_RECIPIENTS },
     { "sender", required_argument, NULL, OPTION_SENDER },
     { "recipient", required_argument, NULL, OPTION_RECIPIENT },
     { "domain", required_argument, NULL, OPTION_DOMAIN },
@@ -80,6 +99,17 @@ static const struct {
 } criteria[] = {
     { OPTION_SENDER, "sender" }, { OPTION_RECIPIENT, "recipient" }, { OPTION_DOMAIN, "domain" },
     { OPTION_STATE, "state" },   { OPTION_OLDER, "older" },         { OPTION_NEWER, "newer" },
+};
+
+/* As the API names them. */
+static const struct {
+    int option;
+    const char *name;
+} wishes[] = {
+    { OPTION_SENDERS, "senders" },
+    { OPTION_SERVICES, "services" },
+    { OPTION_MESSAGES, "messages_per_hour" },
+    { OPTION_RECIPIENTS, "recipients_per_hour" },
 };
 
 static const struct command {
@@ -99,6 +129,8 @@ static const struct command {
     { "release", NULL, "release", 0, SIZE_MAX, TAKES_FILTER | TAKES_ALL | TAKES_YES, true },
     { "delete", NULL, "delete", 0, SIZE_MAX, TAKES_FILTER | TAKES_ALL | TAKES_YES, true },
     { "bounce", NULL, "bounce", 0, SIZE_MAX, TAKES_FILTER | TAKES_ALL | TAKES_YES, true },
+    { "user", command_user, NULL, 1, 4, TAKES_USER, true },
+    { "bans", command_bans, NULL, 0, 2, 0, true },
     { "check", command_check, NULL, 0, 1, 0, false },
     { "reload", command_reload, NULL, 0, 0, 0, true },
     { "stop", command_stop, NULL, 0, 0, 0, true },
@@ -159,6 +191,16 @@ static bool add_criterion(struct tool *t, const char *name, const char *value)
     return true;
 }
 
+static bool add_wish(struct tool *t, const char *name, const char *value)
+{
+    if (t->wish_count == TOOL_WISHES_MAX) {
+        tool_complain("an option for the user is said too often");
+        return false;
+    }
+    t->wishes[t->wish_count++] = (struct tool_criterion){ name, value };
+    return true;
+}
+
 static bool take_limit(struct tool *t, const char *value)
 {
     if (slice_u64(slice_str(value), &t->limit) && t->limit > 0)
@@ -187,8 +229,22 @@ static bool take_option(struct tool *t, int option, unsigned *used)
         *used |= TAKES_YES;
         t->yes = true;
         return true;
+    case OPTION_PASSWORD_STDIN:
+        *used |= TAKES_USER;
+        t->password_stdin = true;
+        return true;
+    case OPTION_NO_PASSWORD:
+        *used |= TAKES_USER;
+        t->no_password = true;
+        return true;
     default:
         break;
+    }
+    for (size_t i = 0; i < countof(wishes); i++) {
+        if (wishes[i].option == option) {
+            *used |= TAKES_USER;
+            return add_wish(t, wishes[i].name, optarg);
+        }
     }
     for (size_t i = 0; i < countof(criteria); i++) {
         if (criteria[i].option == option) {

@@ -12,4 +12,10 @@ void render_status(struct buf *out, const json_t *doc, bool color);
 void render_message(struct buf *out, const json_t *doc, bool color);
 void render_trace(struct buf *out, const json_t *doc, bool color);
 
+/* "users", and rows of the accounts process's answers. */
+void render_users(struct buf *out, const json_t *users, bool color, size_t line_max);
+void render_user(struct buf *out, const json_t *rows, bool color);
+void render_app_passwords(struct buf *out, const json_t *rows, bool color, size_t line_max);
+void render_bans(struct buf *out, const json_t *rows, bool color, size_t line_max);
+
 #endif

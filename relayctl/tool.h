@@ -16,6 +16,8 @@ struct tool_criterion {
 
 #define TOOL_CRITERIA_MAX 16
 
+#define TOOL_WISHES_MAX 8
+
 struct tool {
     const char *config_path;
     bool json, yes, all;
@@ -23,6 +25,9 @@ struct tool {
     struct tool_criterion criteria[TOOL_CRITERIA_MAX];
     size_t criterion_count;
     struct filter filter; /* the same, checked */
+    struct tool_criterion wishes[TOOL_WISHES_MAX]; /* of user add and set: name of the API, value */
+    size_t wish_count;
+    bool password_stdin, no_password;
     char **args;          /* after the command */
     size_t arg_count;
 
@@ -75,6 +80,8 @@ int command_queue(struct tool *t);
 int command_show(struct tool *t);
 int command_trace(struct tool *t);
 int command_order(struct tool *t, const char *order); /* retry, hold, release, delete, bounce */
+int command_user(struct tool *t);
+int command_bans(struct tool *t);
 int command_check(struct tool *t);
 int command_reload(struct tool *t);
 int command_stop(struct tool *t);

@@ -74,6 +74,7 @@ void engine_services_stop(struct engine *en); /* nothing more begins; twice is f
 void engine_services_free(struct engine *en); /* after the loops' last turn */
 void engine_reload_outcome(struct engine *en, uint32_t serial, bool ok, struct slice text);
 void engine_flush_channel(struct engine *en);
+void engine_accounts_configure(struct engine *en); /* by the settings: is there such a process, and what does it offer */
 
 /* A new connection to a process the engine asks; what is kept of it is taken
  * out by channel_take_fd(). After a successful start only. */

@@ -107,6 +107,7 @@ struct err engine_services_start(struct engine *en)
     struct control_options opt = {
         .runtime_dir = en->settings->runtime_dir,
         .queue = en->queue,
+        .accounts = en->accounts,
         .dispatch = en->dispatch,
         .home = en->loops[0].loop,
         .clock = &clock_system,
@@ -117,7 +118,10 @@ struct err engine_services_start(struct engine *en)
         .ctx = en,
     };
     struct buf why = { 0 };
-    struct err e = history_start(en->queue, en->loops[0].loop, &history, &en->history);
+    struct err e;
+
+    engine_accounts_configure(en);
+    e = history_start(en->queue, en->loops[0].loop, &history, &en->history);
 
     if (!err_failed(e))
         e = control_start(&opt, &en->control, &why);
@@ -132,6 +136,7 @@ void engine_services_reload(struct engine *en)
     struct history_options history = history_options_of(en->settings);
 
     history_configure(en->history, &history);
+    engine_accounts_configure(en);
 }
 
 void engine_services_stop(struct engine *en)
