@@ -243,7 +243,7 @@ void acceptor_accept(struct acceptor *a, const struct settings_listen *listen, s
     s->stream = stream;
     s->client_addr = stream->remote;
     net_addr_format(&s->client_addr, s->client);
-    s->trusted = relay_trusts(s->config->rules, &s->client_addr, &listen->addr);
+    s->trusted = s->trusted_address = relay_trusts(s->config->rules, &s->client_addr, &listen->addr);
     s->engine = smtp_server_new(listen->repair_line_ends ? &s->config->repairing : &s->config->strict,
                                 &session_handler, s);
     s->submission = listen->role == SETTINGS_ROLE_SUBMISSION;

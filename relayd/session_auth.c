@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "net/tls.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -30,7 +31,14 @@ struct line {
 
 static struct line line_of(const struct session *s)
 {
-    return (struct line){ .binding = SLICE_EMPTY };
+    const struct tls_info *t = stream_tls(s->stream);
+    struct line line = { .tls = t != NULL };
+
+    if (t != NULL && t->has_binding)
+        line.binding = slice_make(t->binding, sizeof t->binding);
+    if (t != NULL && t->verified)
+        line.external = t->peer_name;
+    return line;
 }
 
 /* ---- the exchange ---------------------------------------------------------------- */
@@ -76,6 +84,7 @@ void session_forget_login(struct session *s)
     s->charge = NULL;
     user_free(s->user);
     s->user = NULL;
+    s->trusted = s->trusted_address;
 }
 
 static void take_user(struct session *s, const struct accounts_answer *answer)
@@ -178,7 +187,7 @@ bool session_logged_in(const struct session *s)
 
 static bool owns(const struct session_user *u, struct slice address)
 {
-    if (u->sender_any || slice_eq_nocase(address, slice_str(u->name)))
+    if (u->sender_any)
         return true;
     for (size_t i = 0; i < u->sender_count; i++)
         if (mail_pattern_matches(slice_str(u->senders[i]), address))

@@ -25,7 +25,7 @@ struct session_user {
     struct accounts_login *login; /* the exchange, while it lasts */
     char mechanism[24];
     char *name;                   /* NULL until it is over and good */
-    char **senders;               /* patterns he may send from, besides his name */
+    char **senders;               /* patterns he may send from; his own address among them */
     size_t sender_count;
     bool sender_any;
     bool limited;                 /* by the hour */
@@ -39,6 +39,7 @@ struct session {
     struct stream *stream;
     struct smtp_server *engine;
     bool trusted;     /* may send anywhere: by its address or a login */
+    bool trusted_address;
     bool submission;  /* the listener's role */
     bool login_in_clear;
     bool from_owned;

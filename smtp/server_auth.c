@@ -183,50 +183,19 @@ bool server_auth_refuses_mail(struct smtp_server *s)
     return true;
 }
 
-static int hex_of(char c)
-{
-    return c >= '0' && c <= '9' ? c - '0' : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
-}
-
-/* xtext (RFC 3461 section 4): "+" and two digits for what can't stand as it is. */
-static bool take_xtext(struct slice value, char out[MAIL_ADDRESS_MAX + 1])
-{
-    size_t n = 0;
-
-    for (size_t i = 0; i < value.len; i++) {
-        char c = value.ptr[i];
-
-        if (c == '+') {
-            int high = i + 2 < value.len ? hex_of(value.ptr[i + 1]) : -1;
-            int low = i + 2 < value.len ? hex_of(value.ptr[i + 2]) : -1;
-
-            if (high < 0 || low < 0)
-                return false;
-            c = (char)(high * 16 + low);
-            i += 2;
-        } else if (c <= ' ' || c >= 0x7f || c == '=') {
-            return false;
-        }
-        if (n == MAIL_ADDRESS_MAX)
-            return false;
-        out[n++] = c;
-    }
-    out[n] = '\0';
-    return strlen(out) == n; /* no NUL */
-}
-
 /* Who first submitted the message, by the word of a client (RFC 4954 section
  * 5). Checked to the letter and no more: nothing is decided by it, and next
  * hops are not told what we can't vouch for. */
 const char *server_auth_param(struct slice value)
 {
-    char address[MAIL_ADDRESS_MAX + 1];
+    struct buf address = { 0 };
     struct mail_path path;
+    bool fine = slice_eq(value, SLICE("<>"));
 
-    if (slice_eq(value, SLICE("<>")))
-        return NULL;
-    if (value.len == 0 || !take_xtext(value, address) ||
-        mail_address_parse(slice_str(address), 0, &path) != MAIL_PATH_OK)
-        return "501 5.5.4 AUTH needs <> or an address";
-    return NULL;
+    if (!fine && mail_xtext_valid(value)) {
+        mail_xtext_decode(value, &address);
+        fine = mail_address_parse(buf_bytes(&address), 0, &path) == MAIL_PATH_OK;
+        buf_release(&address);
+    }
+    return fine ? NULL : "501 5.5.4 AUTH needs <> or an address";
 }

@@ -278,12 +278,15 @@ static void fix_free(struct fix *x)
 #define CONTENT    "Subject: hi\r\nBcc: hidden@dest.example\r\n\r\nbody\r\n.\r\n"
 #define LOGIN      "AUTH PLAIN AHdlYkBzaG9wLmV4YW1wbGUAc2VjcmV0\r\n" /* web@shop.example, secret */
 
+static const char *const own[] = { "web@shop.example" };
 static const char *const shop[] = { "shop.example" };
 
 /* What the accounts process knows of web@shop.example. */
 static void may_log_in(struct fix *x)
 {
-    x->accounts.next = (struct accounts_answer){ .verdict = ACCOUNTS_OK, .user = "web@shop.example" };
+    x->accounts.next = (struct accounts_answer){
+        .verdict = ACCOUNTS_OK, .user = "web@shop.example", .senders = own, .sender_count = 1,
+    };
 }
 
 static void logged_in(struct fix *x)
@@ -399,6 +402,13 @@ static void test_senders(void **state)
     say(x, "EHLO web\r\n" LOGIN "MAIL FROM:<boss@shop.example>\r\n");
     assert_said(x, "250 ");
     say(x, "RSET\r\nMAIL FROM:<boss@sub.shop.example>\r\n");
+    assert_said(x, "553 ");
+    say(x, "QUIT\r\n");
+
+    /* a user whose own name is not his to send from */
+    connect_from(x, "127.0.0.1");
+    x->accounts.next.sender_count = 0;
+    say(x, "EHLO web\r\n" LOGIN "MAIL FROM:<web@shop.example>\r\n");
     assert_said(x, "553 ");
     say(x, "QUIT\r\n");
 
