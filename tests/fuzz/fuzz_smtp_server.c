@@ -252,14 +252,14 @@ static unsigned take_reply(struct slice *out)
 
 static size_t find_crlf(struct slice s)
 {
-    const char *at = s.len > 0 ? memmem(s.ptr, s.len, "\r\n", 2) : NULL;
+    const char *at = s.ptr != NULL ? memmem(s.ptr, s.len, "\r\n", 2) : NULL;
 
     return at != NULL ? (size_t)(at - s.ptr) + 2 : 0;
 }
 
 static size_t find_end(struct slice s)
 {
-    const char *at = s.len > 0 ? memmem(s.ptr, s.len, "\r\n.\r\n", 5) : NULL;
+    const char *at = s.ptr != NULL ? memmem(s.ptr, s.len, "\r\n.\r\n", 5) : NULL;
 
     if (s.len >= 3 && memcmp(s.ptr, ".\r\n", 3) == 0)
         return 3;

@@ -246,12 +246,14 @@ static const char *stored(struct fix *x)
 
 static void assert_has(const char *text, const char *part)
 {
+    assert_non_null(text);
     if (strstr(text, part) == NULL)
         fail_msg("\"%s\" is not in\n%s", part, text);
 }
 
 static void assert_has_not(const char *text, const char *part)
 {
+    assert_non_null(text);
     if (strstr(text, part) != NULL)
         fail_msg("\"%s\" is in\n%s", part, text);
 }
