@@ -103,13 +103,7 @@ static void take_user(struct session *s, const struct accounts_answer *answer)
     s->trusted = true;
 }
 
-/* In Postfix's words, which tools look for. The name tried is not told: it may
- * be a password typed into the wrong field. */
-static void log_denied(const struct session *s)
-{
-    log_warning("smtpd", "unknown[%s]: SASL %s authentication failed", s->client, s->user->mechanism);
-}
-
+/* A failure is logged by the accounts process, which knows of all of them. */
 static void login_answered(void *ctx, const struct accounts_answer *answer)
 {
     struct session *s = ctx;
@@ -122,8 +116,6 @@ static void login_answered(void *ctx, const struct accounts_answer *answer)
     }
     if (verdict == ACCOUNTS_OK)
         take_user(s, answer);
-    if (verdict == ACCOUNTS_DENIED)
-        log_denied(s);
     if (verdict != ACCOUNTS_OK)
         session_forget_login(s);
     switch (verdict) {
