@@ -6,6 +6,7 @@ sink.py     a scriptable SMTP server, the far end
 client.py   a scriptable SMTP client that sends exactly the bytes it is told
 postfix.py  a real Postfix on high ports, and smtp-source and smtp-sink
 tools.py    swaks and curl
+submit.py   clients that log in: by hand, msmtp, nodemailer
 mail.py     messages to send, bounces to read
 disk.py     disks that are slow, bad or full
 wait.py     deadlines instead of sleeps; ports.py: ports nobody else takes
