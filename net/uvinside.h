@@ -47,6 +47,7 @@ struct err uvstream_connect(struct loop *l, const struct net_addr *to, const str
 void uvstream_flush_dirty(struct uvloop *u);
 /* The loop goes away: no event comes any more, memory goes with the handle. */
 void uvstream_drop(uv_handle_t *h);
+void command_drop(uv_handle_t *h); /* a process that was killed: waits for its end */
 
 /* A descriptor was closed: listeners that starve may try again. */
 void listener_feed_starved(struct uvloop *u);

@@ -201,6 +201,8 @@ static void close_left(uv_handle_t *h, void *ctx)
     (void)ctx;
     if (h->type == UV_TCP)
         uvstream_drop(h);
+    else if (h->type == UV_PROCESS && !uv_is_closing(h))
+        command_drop(h);
     else if (!uv_is_closing(h))
         uv_close(h, NULL);
 }
