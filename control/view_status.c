@@ -42,15 +42,40 @@ static json_t *storage_json(struct source *s)
 struct stats_call {
     struct live_call call; /* first */
     struct dispatch_stats stats;
+    json_t *smarthosts;
 };
+
+static void add_smarthost(void *ctx, const struct dispatch_smarthost *s)
+{
+    json_t *out = json_object(), *hosts = json_array();
+
+    json_object_set_new(out, "title", json_of_slice(slice_str(s->title)));
+    json_put_number(out, "connections", s->connections);
+    json_object_set_new(out, "on_backup", json_boolean(s->on_backup));
+    for (size_t i = 0; i < s->host_count; i++) {
+        json_t *host = json_object();
+
+        json_object_set_new(host, "name", json_of_slice(slice_str(s->hosts[i].name)));
+        json_put_number(host, "connections", s->hosts[i].connections);
+        json_put_number(host, "failures", s->hosts[i].failures);
+        if (s->hosts[i].avoided_for_ms != 0)
+            json_put_number(host, "avoided_for_ms", s->hosts[i].avoided_for_ms);
+        json_put_slice(host, "last_error", slice_str(s->hosts[i].last_error));
+        json_array_append_new(hosts, host);
+    }
+    json_object_set_new(out, "hosts", hosts);
+    json_array_append_new(((struct stats_call *)ctx)->smarthosts, out);
+}
 
 static void stats_run(struct live_call *c, struct dispatch *d)
 {
     dispatch_stats(d, &((struct stats_call *)c)->stats);
+    dispatch_each_smarthost(d, add_smarthost, c);
 }
 
 static void stats_free(struct live_call *c)
 {
+    json_decref(((struct stats_call *)c)->smarthosts);
     free(c);
 }
 
@@ -62,6 +87,7 @@ static struct err add_live(struct source *s, json_t *out)
 
     c->call.run = stats_run;
     c->call.free = stats_free;
+    c->smarthosts = json_array();
     json_object_set_new(out, "queue", queue);
     json_object_set_new(out, "since_start", since);
     e = live_ask(s->live, &c->call);
@@ -79,6 +105,8 @@ static struct err add_live(struct source *s, json_t *out)
     json_put_number(since, "bounced", c->stats.bounced);
     json_put_number(since, "expired", c->stats.expired);
     json_put_number(out, "connections_out", c->stats.connections);
+    if (json_array_size(c->smarthosts) != 0)
+        json_object_set(out, "smarthosts", c->smarthosts);
     json_put_time(out, "started", s->started_wall_ms);
     json_put_number(out, "uptime_ms", source_now_ms(s) - s->started_wall_ms);
     json_put_number(out, "pid", (uint64_t)getpid());

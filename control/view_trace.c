@@ -89,6 +89,7 @@ static json_t *event_json(const struct event *e, bool readable)
         return out;
     }
     json_put_slice(out, "relay", e->relay);
+    json_put_slice(out, "tls", e->tls);
     json_put_reply(out, "reply", e->code, e->status, e->text);
     json_put_number(out, "attempts", e->attempts);
     json_put_number(out, "delay_ms", e->delay_ms);

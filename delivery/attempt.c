@@ -187,6 +187,7 @@ static void job_done(struct job *j)
     struct site *s = a->site;
     struct site_conn *sc = a->conn;
     bool usable = j->conn_usable; /* the job goes with its attempt */
+    bool probed = sc->probe;
 
     sc->busy = false;
     s->busy_count--;
@@ -197,19 +198,26 @@ static void job_done(struct job *j)
         sc->spent = true; /* else jobs would go to and fro until its QUIT is answered */
     }
     if (j->site_failed) {
-        if (dispatch_site_full(d, s))
+        if (dispatch_site_full(d, s, sc->hop))
             j->unattempted = true;
+        else if (sc->hop != NULL)
+            j->unattempted = fail_over_failed(d, sc, j, first_text(j));
         else
             dispatch_site_down(d, s, first_text(j), j->names_failed ? NAMES_WAIT_MS : TIMERS_NEVER);
     } else if (j->connected_ms != 0 && !j->unattempted) {
         dispatch_site_up(d, s);
+        fail_over_answered(d, sc);
     }
+    fail_over_probed(sc);
     if (j->unattempted)
         back_to_site(a);
     else
         attempt_finish(a);
     if (usable && d->draining)
         conn_quit(sc->conn);
+    fail_over_retire(d, s);
+    if (probed)
+        fail_over_pump(d, sc->hop->smart); /* who waited for the result */
     dispatch_pump(d, s);
     dispatch_conn_free_if_gone(d, sc);
 }

@@ -128,6 +128,7 @@ void conn_return_job(struct conn *c, bool usable)
     c->jobs_done++;
     j->conn_usable = usable;
     j->ended_ms = c->opt.loop->now_ms;
+    memcpy(j->tls, c->tls_text, sizeof j->tls);
     j->post.run = job_run_done;
     loop_post(c->opt.home, &j->post);
 }
@@ -143,8 +144,15 @@ void conn_note_failure(struct conn *c, const struct smtp_outcome *o)
 void conn_unreachable(struct conn *c)
 {
     struct smtp_outcome o = c->last;
+    char text[300];
 
-    if (!c->saw_temporary && o.code == 0) {
+    if (c->opt.literal_ok && !c->saw_temporary && o.code == 0 && !c->saw_loop) {
+        /* A smart host that can't be found is the configuration's mistake. */
+        o = (struct smtp_outcome){ .verdict = SMTP_DEFERRED, .status = { 4, 4, 4 } };
+        snprintf(text, sizeof text, "smart host %s has no address", c->host_name);
+        o.text = slice_str(text);
+        c->job->site_failed = true;
+    } else if (!c->saw_temporary && o.code == 0) {
         /* Clean answers only, and none of them leads anywhere. */
         o.verdict = SMTP_FAILED;
         o.stage = SMTP_STAGE_CONNECT;
@@ -161,6 +169,7 @@ void conn_unreachable(struct conn *c)
     } else {
         c->job->site_failed = o.verdict == SMTP_DEFERRED;
         c->job->names_failed = !c->met_server;
+        c->job->login_failed = o.stage == SMTP_STAGE_AUTH && o.code / 100 == 5;
     }
     conn_set_all(c->job, &o);
     snprintf(c->job->relay, sizeof c->job->relay, "%s", o.code != 0 ? c->host_name : "none");
@@ -235,7 +244,7 @@ static void client_failed(void *ctx, const struct smtp_outcome *o)
 
         /* One host's refusal in its greeting is not the domain's, unless it
          * says that it never takes mail (RFC 7504). */
-        if (o->code != 521 && o->code != 556 && soft.verdict == SMTP_FAILED)
+        if (soft.verdict == SMTP_FAILED && (c->opt.literal_ok || (o->code != 521 && o->code != 556)))
             soft.verdict = SMTP_DEFERRED;
         if (soft.verdict != SMTP_FAILED)
             c->saw_temporary = true;
@@ -258,12 +267,20 @@ static void client_quit_done(void *ctx)
     go(ctx);
 }
 
+static void client_start_tls(void *ctx)
+{
+    struct conn *c = ctx;
+
+    c->tls_due = true; /* by after_engine(): not from inside the engine */
+}
+
 static const struct smtp_client_handler client_handler = {
     .ready = client_ready,
     .content = client_content,
     .recipient_done = client_recipient_done,
     .transaction_done = client_transaction_done,
     .failed = client_failed,
+    .start_tls = client_start_tls,
     .quit_done = client_quit_done,
 };
 
@@ -274,6 +291,8 @@ static void after_engine(struct conn *c)
         smtp_client_free(c->client);
         c->client = NULL;
         conn_dial_next(c);
+    } else if (c->tls_due) {
+        conn_tls_begin(c);
     } else if (c->state != CONN_GONE) {
         conn_send_out(c);
     }
@@ -293,7 +312,9 @@ static void session_closed(void *ctx, struct err why)
     char text[128];
 
     c->timed_out = why.kind == ERR_TIMEOUT;
-    if (why.kind == ERR_CLOSED)
+    if (why.kind == ERR_TLS)
+        snprintf(text, sizeof text, "TLS failed: %s", tls_error_text(c->stream));
+    else if (why.kind == ERR_CLOSED)
         snprintf(text, sizeof text, "the connection was closed");
     else
         err_text((struct err){ why.kind, why.sys, NULL }, text, sizeof text);
@@ -311,11 +332,26 @@ void conn_opened(struct conn *c, struct stream *s)
 
     c->state = CONN_OPENING;
     c->stream = s;
+    c->tls_due = false;
+    c->tls_text[0] = '\0';
     snprintf(c->job->relay, sizeof c->job->relay, "%s[%s]:%u", c->host_name, net_addr_format(&s->remote, addr),
              s->remote.port);
-    c->client = smtp_client_new(&c->opt.policy->client, &client_handler, c);
-    stream_set_events(s, &session_events, c);
+    c->client_opt = c->opt.policy->client;
+    c->client_opt.tls = conn_tls_wish(c);
+    c->client_opt.login = c->opt.login;
+    c->client_opt.login_in_clear = c->opt.tls == HOP_TLS_NONE && net_addr_is_loopback(&s->remote);
+    c->client = smtp_client_new(&c->client_opt, &client_handler, c);
+    if (c->tls_first && c->opt.tls != HOP_TLS_NONE) {
+        conn_tls_begin(c);
+        return;
+    }
+    conn_speak(c);
     conn_send_out(c);
+}
+
+void conn_speak(struct conn *c)
+{
+    stream_set_events(c->stream, &session_events, c);
 }
 
 /* ---- from the dispatcher ----------------------------------------------------- */
@@ -340,9 +376,28 @@ struct conn *conn_new(const struct conn_options *opt)
     c->opt = *opt;
     c->opt.policy = policy_ref(opt->policy);
     c->opt.hosts = host_list_ref(opt->hosts);
+    if (opt->login != NULL)
+        sasl_login_ref(opt->login);
+    if (opt->refusal != NULL)
+        c->opt.refusal = mem_str(opt->refusal);
     c->idle_timer.fire = idle_fire;
     c->last = (struct smtp_outcome){ .verdict = SMTP_DEFERRED, .status = { 4, 4, 1 } };
     return c;
+}
+
+/* There is no way to log in, so nobody is called. */
+static void refuse(struct conn *c)
+{
+    struct smtp_outcome o = {
+        .verdict = SMTP_DEFERRED,
+        .stage = SMTP_STAGE_AUTH,
+        .status = { 4, 7, 0 },
+        .text = slice_str(c->opt.refusal),
+    };
+
+    c->saw_temporary = c->met_server = true;
+    conn_note_failure(c, &o);
+    conn_unreachable(c);
 }
 
 static void give_run(struct post *p)
@@ -360,6 +415,10 @@ static void give_run(struct post *p)
         return;
     }
     c->job = j;
+    if (c->state == CONN_NEW && c->opt.refusal != NULL) {
+        refuse(c);
+        return;
+    }
     if (c->state == CONN_NEW) {
         conn_dial_begin(c);
         return;
@@ -414,6 +473,8 @@ static void conn_unref(struct conn *c)
     smtp_client_free(c->client);
     policy_unref(c->opt.policy);
     host_list_unref(c->opt.hosts);
+    sasl_login_unref(c->opt.login);
+    free((char *)(uintptr_t)c->opt.refusal);
     buf_release(&c->last_text);
     buf_release(&c->alt_header);
     buf_release(&c->alt_body);

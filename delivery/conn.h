@@ -10,6 +10,7 @@
 
 #include "delivery/mx.h"
 #include "delivery/policy.h"
+#include "delivery/tls_memory.h"
 #include "queue/queue.h"
 
 struct conn;
@@ -35,9 +36,11 @@ struct job {
     bool unattempted;    /* a reused connection was found dead: try again at once */
     bool site_failed;    /* no host of the site could be spoken to */
     bool names_failed;   /* for no address could be found: the name servers, not the site */
+    bool login_failed;   /* site_failed: we are not let in */
     bool conn_usable;    /* the connection waits for the next job */
     bool dsn_passed_on;  /* the next hop offers DSN: it tells the sender what was asked for */
     char relay[320];     /* "host[addr]:port" or "none" */
+    char tls[96];        /* "TLSv1.3 CIPHER verified|trusted|untrusted|anonymous"; empty: in the clear, or not connected */
     uint64_t given_ms;   /* monotonic */
     uint64_t connected_ms;
     uint64_t ended_ms;
@@ -52,7 +55,12 @@ struct conn_options {
     struct queue *queue;
     struct delivery_policy *policy;
     struct host_list *hosts;
-    bool literal_ok;            /* hosts given by the admin: loopback is no mistake */
+    bool literal_ok;            /* hosts given by the admin: loopback is no mistake, and a failure never the message's */
+    enum hop_tls tls;
+    struct sasl_login *login;   /* NULL = none; a reference is taken */
+    const char *refusal;        /* not NULL: nothing is dialled, the first job fails for this reason. Copied */
+    struct tls_client *tls_client; /* NULL: there is no TLS */
+    struct tls_memory *tls_memory;
     void (*gone)(struct conn *c, void *ctx); /* on home, once; then conn_free() when no job is out */
     void *ctx;
 };

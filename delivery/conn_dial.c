@@ -163,6 +163,7 @@ static void host_begin(struct conn *c)
     const struct next_host *h = &c->order[c->host_at];
 
     snprintf(c->host_name, sizeof c->host_name, "%s", h->name);
+    c->tls_first = h->tls_first;
     c->count_a = c->count_aaaa = c->addr_count = c->addr_at = 0;
     if (h->literal) {
         c->addrs[0] = h->addr;
@@ -289,6 +290,12 @@ void conn_dial_next(struct conn *c)
         host_begin(c);
     else
         conn_unreachable(c);
+}
+
+void conn_dial_again(struct conn *c, const struct net_addr *addr)
+{
+    c->addrs[--c->addr_at] = *addr; /* some address was taken from there, and is over */
+    conn_dial_next(c);
 }
 
 /* Shuffles runs of equal preference (Fisher-Yates). */

@@ -4,6 +4,7 @@
 
 #include "delivery/conn.h"
 #include "net/stream.h"
+#include "net/tls.h"
 
 #define CONN_ADDRS_MAX 16u   /* tried per host */
 #define CONN_RACE_MS 250u    /* before the next address is tried beside (RFC 8305 section 5) */
@@ -48,10 +49,14 @@ struct conn {
     struct smtp_outcome last; /* text in last_text */
     struct buf last_text;
     char host_name[256];      /* of the current host, for the relay's name */
+    bool tls_first;           /* the current host: no STARTTLS */
 
     /* speaking: conn.c */
     struct stream *stream;
     struct smtp_client *client;
+    struct smtp_client_options client_opt;
+    bool tls_due;             /* the engine wants the handshake */
+    char tls_text[96];        /* "TLSv1.3 TLS_AES_256_GCM_SHA384 untrusted"; empty: in the clear */
     struct timer idle_timer;
     struct slice *paths;      /* the transaction's recipients */
     struct mail_wish *wishes; /* and what their sender asked for each */
@@ -67,6 +72,7 @@ struct conn {
 /* Tries the next address or host; with none left the job fails. */
 void conn_dial_next(struct conn *c);
 void conn_dial_begin(struct conn *c);
+void conn_dial_again(struct conn *c, const struct net_addr *addr); /* this one first */
 void conn_dial_stop(struct conn *c); /* drops queries, attempts, timers */
 /* conn_dial.c found an open connection. */
 void conn_opened(struct conn *c, struct stream *s);
@@ -76,12 +82,17 @@ void conn_unreachable(struct conn *c);
 void conn_note_failure(struct conn *c, const struct smtp_outcome *o);
 
 
+/* conn_tls.c */
+enum smtp_client_tls conn_tls_wish(const struct conn *c);
+void conn_tls_begin(struct conn *c); /* on c->stream, not from inside the engine */
+
 /* conn_send.c: the job in c->job, over the session that is ready. */
 void conn_begin_job(struct conn *c);
 void conn_feed_content(struct conn *c);
 void conn_drained(void *ctx); /* a stream event: more of a body file may go */
 
 /* conn.c */
+void conn_speak(struct conn *c); /* the session's events from here on */
 void conn_send_out(struct conn *c); /* what the engine wrote, to the stream */
 void conn_set_all(struct job *j, const struct smtp_outcome *o);
 void conn_return_job(struct conn *c, bool usable);

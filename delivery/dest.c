@@ -51,15 +51,19 @@ static void dest_set_site(struct dest *dest, struct site *s, uint64_t until_ms)
     }
 }
 
-/* The MX set names the site: domains that share it share connections. */
-static struct site *site_for_hosts(struct dispatch *d, struct host_list *hosts)
+/* The MX set names the site: domains that share it share connections, unless
+ * their routes want another TLS. */
+static struct site *site_for_hosts(struct dispatch *d, struct host_list *hosts, enum hop_tls tls)
 {
     struct buf key = { 0 };
     struct site *s;
 
     for (size_t i = 0; i < hosts->count; i++)
         buf_printf(&key, "%s%u:%s", i != 0 ? "," : "", hosts->hosts[i].preference, hosts->hosts[i].name);
+    if (tls != HOP_TLS_OPTIONAL)
+        buf_printf(&key, " tls %s", hop_tls_text(tls));
     s = site_for(d, buf_cstr(&key), hosts, false);
+    s->tls = tls;
     buf_release(&key);
     return s;
 }
@@ -85,28 +89,13 @@ static struct site *site_for_verdict(struct dispatch *d, enum event_type event, 
 
 static struct site *site_for_smarthosts(struct dispatch *d, const struct route *r, const char *key)
 {
-    struct next_host *hosts;
-    struct host_list *list;
-    struct site *s;
-    size_t count = 0;
+    struct site *s = site_for(d, key, NULL, true);
 
+    free(s->smarts);
+    s->smarts = mem_alloc(r->smarthost_count * sizeof(struct smart *));
+    s->smart_count = r->smarthost_count;
     for (size_t i = 0; i < r->smarthost_count; i++)
-        count += d->policy->smarthosts[r->smarthosts[i]].host_count;
-    hosts = mem_alloc(count * sizeof *hosts);
-    count = 0;
-    for (size_t i = 0; i < r->smarthost_count; i++) {
-        const struct smarthost *sh = &d->policy->smarthosts[r->smarthosts[i]];
-
-        for (size_t k = 0; k < sh->host_count; k++) {
-            hosts[count] = sh->hosts[k];
-            hosts[count].preference = (uint16_t)count; /* as written, never shuffled */
-            count++;
-        }
-    }
-    list = host_list_new(hosts, count, false);
-    s = site_for(d, key, list, true);
-    host_list_unref(list);
-    free(hosts);
+        s->smarts[i] = smarts_find(&d->smarts, d->policy->smarthosts[r->smarthosts[i]].title);
     return s;
 }
 
@@ -177,7 +166,7 @@ void dest_sweep_fire(struct timer *t)
             of->users--;
     }
     HASH_ITER (hh, d->site_by_key, s, site_tmp) {
-        if (!site_unused(s))
+        if (!site_unused(s) || rate_wait_ms(&s->meter, &d->policy->rate, d->opt.home->now_ms) != 0)
             continue;
         loop_disarm(d->opt.home, &s->wake);
         list_remove(&s->starved_link);
@@ -197,7 +186,7 @@ static void key_of_route(struct dispatch *d, const struct route *r, struct slice
     buf_printf(key, "%u ", d->generation);
     switch (r->action) {
     case ROUTE_DIRECT:
-        buf_add_str(key, "mx:");
+        buf_printf(key, "mx %s:", hop_tls_text(r->tls));
         buf_add(key, domain);
         break;
     case ROUTE_VIA:
@@ -217,14 +206,15 @@ static void key_of_route(struct dispatch *d, const struct route *r, struct slice
     }
 }
 
-static void set_direct(struct dispatch *d, struct dest *dest, struct slice recipient)
+static void set_direct(struct dispatch *d, struct dest *dest, const struct route *r, struct slice recipient)
 {
     struct slice domain = mail_address_domain(recipient);
     struct host_list *literal = mx_literal(domain, d->policy->port);
 
+    dest->tls = r->tls;
     dest->domain = mem_dup(domain.ptr, domain.len);
     if (literal != NULL) {
-        dest_set_site(dest, site_for_hosts(d, literal), TIMERS_NEVER);
+        dest_set_site(dest, site_for_hosts(d, literal, r->tls), TIMERS_NEVER);
         host_list_unref(literal);
     } else if (domain.len == 0 || domain.ptr[0] == '[') {
         dest->kind = DEST_VERDICT;
@@ -247,7 +237,7 @@ struct dest *dest_for(struct dispatch *d, const struct route *r, struct slice re
         switch (r->action) {
         case ROUTE_DIRECT:
             dest = dest_new(d, text, DEST_DIRECT);
-            set_direct(d, dest, recipient);
+            set_direct(d, dest, r, recipient);
             break;
         case ROUTE_VIA:
             dest = dest_new(d, text, DEST_VIA);
@@ -313,7 +303,7 @@ static void resolved(void *ctx, const struct mx_answer *a)
     dest->query = NULL;
     switch (a->result) {
     case MX_HOSTS:
-        s = site_for_hosts(d, a->hosts);
+        s = site_for_hosts(d, a->hosts, dest->tls);
         break;
     case MX_TEMPFAIL:
         dns_failed(dest, a->detail);

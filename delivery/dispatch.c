@@ -23,6 +23,9 @@ struct dispatch *dispatch_new(const struct dispatch_options *opt)
     d->health.fire = dispatch_health_fire;
     d->dest_sweep.fire = dest_sweep_fire;
     d->dest_count = 1;
+    d->tls_memory = tls_memory_new();
+    d->smarts.dispatch = d;
+    smarts_take(&d->smarts, d->policy, NULL);
     list_init(&d->starved);
     list_init(&d->attempts);
     list_init(&d->local);
@@ -194,6 +197,8 @@ void dispatch_free(struct dispatch *d)
         }
         site_free(s);
     }
+    smarts_release(&d->smarts);
+    tls_memory_free(d->tls_memory);
     free(d->dests);
     free(d->dest_holes);
     schedule_free(d->sched);

@@ -21,6 +21,7 @@ struct dispatch_options {
     unsigned loop_count;
     struct queue *queue;
     struct delivery_policy *policy;
+    struct tls_client *tls;       /* NULL: mail that needs TLS waits; lent, outlives the dispatcher */
     size_t hot_memory_max;        /* content kept in memory between commit and first attempt */
 };
 
@@ -57,6 +58,21 @@ struct dispatch_site { /* for status */
     const char *last_error; /* or NULL */
 };
 void dispatch_each_site(struct dispatch *d, void (*visit)(void *ctx, const struct dispatch_site *s), void *ctx);
+
+struct dispatch_hop { /* a host of a smart host */
+    const char *name;        /* "host:port" */
+    unsigned connections, failures; /* failures in a row: 0 is well */
+    uint64_t avoided_for_ms; /* 0: it may be tried */
+    const char *last_error;  /* or NULL */
+};
+struct dispatch_smarthost { /* for status */
+    const char *title;
+    const struct dispatch_hop *hosts; /* in order of preference */
+    size_t host_count;
+    unsigned connections;
+    bool on_backup;          /* the first host fails, others are there */
+};
+void dispatch_each_smarthost(struct dispatch *d, void (*visit)(void *ctx, const struct dispatch_smarthost *s), void *ctx);
 
 struct dispatch_stats {
     struct schedule_counts counts;

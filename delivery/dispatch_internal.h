@@ -18,6 +18,7 @@ struct dest {
     uint32_t index;
     char *key;
     char *domain;            /* direct */
+    enum hop_tls tls;        /* direct */
     unsigned groups;         /* that point here */
     struct site *site;
     uint64_t site_until_ms;  /* when its MX must be asked again */
@@ -79,6 +80,8 @@ struct dispatch {
     struct timer dest_sweep;
     struct dest *dest_by_key;
     struct site *site_by_key;
+    struct smarts smarts;
+    struct tls_memory *tls_memory;
     struct list starved;
     unsigned conn_count;
     unsigned next_loop;
@@ -118,7 +121,28 @@ void dispatch_conn_free_if_gone(struct dispatch *d, struct site_conn *sc);
 /* For at most longest_ms. */
 void dispatch_site_down(struct dispatch *d, struct site *s, const char *why, uint64_t longest_ms);
 void dispatch_site_up(struct dispatch *d, struct site *s);
-bool dispatch_site_full(struct dispatch *d, struct site *s);
+bool dispatch_may_open(struct dispatch *d, struct site *s);
+void dispatch_wake_at(struct dispatch *d, struct site *s, uint64_t at_ms);
+/* hop NULL: any connection counts. */
+bool dispatch_site_full(struct dispatch *d, struct site *s, const struct hop *hop);
+
+/* fail_over.c: the hosts of smart hosts */
+struct way { /* of the site's next message */
+    struct hop *hop;         /* NULL: by MX */
+    struct site_conn *idle;  /* use this one; NULL: open one */
+    struct sasl_login *login;
+    const char *refusal;     /* there is no way to log in: why */
+};
+/* False: not now; the site is pumped again when that may have changed. */
+bool fail_over_choose(struct dispatch *d, struct site *s, struct way *out);
+/* The hop of a connection could not be spoken to. True when another one of the
+ * site can be asked at once; else the site is down. */
+bool fail_over_failed(struct dispatch *d, struct site_conn *sc, const struct job *j, const char *why);
+void fail_over_answered(struct dispatch *d, struct site_conn *sc);
+void fail_over_probed(struct site_conn *sc); /* whatever came of it */
+/* Lets go of idle connections that are not to be used any more. */
+void fail_over_retire(struct dispatch *d, struct site *s);
+void fail_over_pump(struct dispatch *d, const struct smart *smart); /* all sites that use it */
 
 /* arrive.c */
 void dispatch_schedule_message(struct dispatch *d, struct message *m);

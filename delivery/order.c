@@ -106,19 +106,9 @@ static bool same_text(const char *a, const char *b)
 static bool same_route(const struct route *a, const struct route *b)
 {
     return same_text(a->from, b->from) && same_text(a->to, b->to) && a->action == b->action &&
-           same_text(a->text, b->text) && a->smarthost_count == b->smarthost_count &&
+           same_text(a->text, b->text) && a->tls == b->tls && a->smarthost_count == b->smarthost_count &&
            (a->smarthost_count == 0 ||
             memcmp(a->smarthosts, b->smarthosts, a->smarthost_count * sizeof *a->smarthosts) == 0);
-}
-
-static bool same_smarthost(const struct smarthost *a, const struct smarthost *b)
-{
-    if (!same_text(a->title, b->title) || a->host_count != b->host_count)
-        return false;
-    for (size_t i = 0; i < a->host_count; i++)
-        if (!same_text(a->hosts[i].name, b->hosts[i].name) || a->hosts[i].port != b->hosts[i].port)
-            return false;
-    return true;
 }
 
 static bool same_ways(const struct delivery_policy *a, const struct delivery_policy *b)
@@ -130,7 +120,7 @@ static bool same_ways(const struct delivery_policy *a, const struct delivery_pol
         if (!same_route(&a->routes[i], &b->routes[i]))
             return false;
     for (size_t i = 0; i < a->smarthost_count; i++)
-        if (!same_smarthost(&a->smarthosts[i], &b->smarthosts[i]))
+        if (!policy_same_smarthost(&a->smarthosts[i], &b->smarthosts[i]))
             return false;
     return true;
 }
@@ -140,6 +130,7 @@ void dispatch_reload(struct dispatch *d, struct delivery_policy *policy)
     struct delivery_policy *old = d->policy;
 
     d->policy = policy_ref(policy);
+    smarts_take(&d->smarts, policy, old);
     if (!same_ways(old, policy)) {
         d->generation++;
         schedule_each(d->sched, reconsider, d);
@@ -167,6 +158,35 @@ void dispatch_each_site(struct dispatch *d, void (*visit)(void *ctx, const struc
 
         if (!s->verdict.set)
             visit(ctx, &view);
+    }
+}
+
+void dispatch_each_smarthost(struct dispatch *d, void (*visit)(void *ctx, const struct dispatch_smarthost *s), void *ctx)
+{
+    uint64_t now = d->opt.home->now_ms;
+
+    for (size_t i = 0; i < d->policy->smarthost_count; i++) {
+        const struct smart *smart = smarts_find(&d->smarts, d->policy->smarthosts[i].title);
+        struct dispatch_smarthost view = {
+            .title = smart->title,
+            .host_count = smart->hop_count,
+            .connections = smart->connections,
+        };
+        struct dispatch_hop *hops = mem_zero(smart->hop_count, sizeof *hops);
+
+        view.hosts = hops;
+        for (size_t k = 0; k < smart->hop_count; k++) {
+            const struct hop *h = smart->hops[k];
+
+            hops[k].name = h->name;
+            hops[k].failures = h->failures;
+            hops[k].avoided_for_ms = h->avoid_until_ms > now ? h->avoid_until_ms - now : 0;
+            hops[k].last_error = h->last_error;
+            hops[k].connections = h->connections;
+        }
+        view.on_backup = smart->hop_count > 1 && smart->hops[0]->failures > 0;
+        visit(ctx, &view);
+        free(hops);
     }
 }
 

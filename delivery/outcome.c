@@ -263,6 +263,7 @@ static void judge_group(struct attempt *a, struct group *g, uint32_t *at)
             continue; /* its record is gone: nothing to write, nothing to keep */
         c->now = *was;
         c->now.reply = SLICE_EMPTY;
+        c->tls = a->job != NULL ? slice_str(a->job->tls) : SLICE_EMPTY;
         v = judge(a, g, a->job != NULL ? &a->job->outcomes[(*at)++] : NULL, &c->now);
         if (c->now.reply.ptr == NULL)
             set_reply(&c->now, was->reply);

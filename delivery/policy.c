@@ -3,7 +3,19 @@
 
 #include "mail/path.h"
 
-static const struct route direct_route = { .action = ROUTE_DIRECT };
+static const struct route direct_route = { .action = ROUTE_DIRECT, .tls = HOP_TLS_OPTIONAL };
+
+const char *hop_tls_text(enum hop_tls tls)
+{
+    static const char *const texts[] = {
+        [HOP_TLS_NONE] = "none",
+        [HOP_TLS_OPTIONAL] = "optional",
+        [HOP_TLS_REQUIRED] = "required",
+        [HOP_TLS_VERIFIED] = "verified",
+    };
+
+    return texts[tls];
+}
 
 static bool route_matches(const struct route *r, struct slice reverse_path, struct slice recipient)
 {
@@ -47,4 +59,38 @@ bool policy_is_own_address(const struct delivery_policy *p, const struct net_add
             return true;
     }
     return false;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+static bool same_words(const char *const *a, const char *const *b)
+{
+    if (a == NULL || b == NULL)
+        return a == b;
+    while (*a != NULL && same_text(*a, *b)) {
+        a++;
+        b++;
+    }
+    return *a == *b;
+}
+
+static bool same_host(const struct next_host *a, const struct next_host *b)
+{
+    return same_text(a->name, b->name) && a->port == b->port && a->tls_first == b->tls_first;
+}
+
+bool policy_same_smarthost(const struct smarthost *a, const struct smarthost *b)
+{
+    if (!same_text(a->title, b->title) || a->host_count != b->host_count)
+        return false;
+    for (size_t i = 0; i < a->host_count; i++)
+        if (!same_host(&a->hosts[i], &b->hosts[i]))
+            return false;
+    return a->tls == b->tls && same_text(a->user, b->user) && same_text(a->password, b->password) &&
+           same_text(a->token_file, b->token_file) && same_words(a->token_command, b->token_command) &&
+           a->mechanisms == b->mechanisms && a->connections == b->connections && a->rate.count == b->rate.count &&
+           a->rate.per_ms == b->rate.per_ms;
 }

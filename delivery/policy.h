@@ -6,6 +6,7 @@
 #ifndef DELIVERY_POLICY_H
 #define DELIVERY_POLICY_H
 
+#include "delivery/rate.h"
 #include "net/addr.h"
 #include "queue/retry.h"
 #include "smtp/client.h"
@@ -14,10 +15,20 @@
 
 enum route_action { ROUTE_DIRECT, ROUTE_VIA, ROUTE_HOLD, ROUTE_DISCARD, ROUTE_REJECT };
 
+enum hop_tls { /* towards a next hop */
+    HOP_TLS_NONE,
+    HOP_TLS_OPTIONAL, /* where it works; else in the clear */
+    HOP_TLS_REQUIRED, /* whatever the certificate */
+    HOP_TLS_VERIFIED, /* with the host's name, by a CA of ours */
+};
+
+const char *hop_tls_text(enum hop_tls tls); /* "required", … */
+
 struct route {
     const char *from; /* patterns of mail/path.h; NULL = any */
     const char *to;
     enum route_action action;
+    enum hop_tls tls;           /* direct */
     const unsigned *smarthosts; /* via: indexes, in order of preference */
     size_t smarthost_count;
     const char *text;           /* reject */
@@ -29,12 +40,21 @@ struct next_host { /* a host of a smart host, or an MX host */
     struct net_addr addr;
     uint16_t port;
     uint16_t preference;   /* lower first; equal ones in random order */
+    bool tls_first;        /* TLS from the first byte, no STARTTLS */
 };
 
 struct smarthost {
     const char *title;
-    const struct next_host *hosts;
+    const struct next_host *hosts; /* in order of preference */
     size_t host_count;
+    enum hop_tls tls;
+    const char *user;              /* NULL: no login; else one of the secrets */
+    const char *password;
+    const char *token_file;
+    const char *const *token_command;
+    unsigned mechanisms;           /* SASL_BIT()s; 0 = any */
+    unsigned connections;          /* 0 = connections_per_site */
+    struct rate_limit rate;
 };
 
 struct retry_rule {
@@ -64,6 +84,7 @@ struct delivery_policy {
 
     unsigned connections;              /* all together */
     unsigned connections_per_site;
+    struct rate_limit rate;            /* of messages to one site */
     unsigned messages_per_connection;  /* 0 = unlimited */
     unsigned recipients_per_message;
     uint64_t connect_timeout_ms;
@@ -91,6 +112,8 @@ static inline void policy_unref(struct delivery_policy *p) /* NULL is fine; any 
  * routes are passed over and the fallback, if it holds, is direct. */
 const struct route *policy_route(const struct delivery_policy *p, struct slice reverse_path,
                                  struct slice recipient, bool skip_hold);
+/* Nothing about it has changed, secrets included. */
+bool policy_same_smarthost(const struct smarthost *a, const struct smarthost *b);
 const struct retry_policy *policy_retry(const struct delivery_policy *p, struct slice recipient);
 /* An address where we ourselves would answer (RFC 5321 section 5.1). */
 bool policy_is_own_address(const struct delivery_policy *p, const struct net_addr *a, uint16_t port);

@@ -60,14 +60,14 @@ void dispatch_site_down(struct dispatch *d, struct site *s, const char *why, uin
 
 /* Another connection of the site still works: the site is not down, it only
  * wants no more of them. */
-bool dispatch_site_full(struct dispatch *d, struct site *s)
+bool dispatch_site_full(struct dispatch *d, struct site *s, const struct hop *hop)
 {
     unsigned alive = 0;
 
     list_foreach (it, &s->conns) {
         struct site_conn *sc = container_of(it, struct site_conn, link);
 
-        if (!sc->gone && sc->proven)
+        if (!sc->gone && sc->proven && sc->hop == hop)
             alive++;
     }
     if (alive == 0)
@@ -95,7 +95,7 @@ static void site_wake(struct timer *t)
     dispatch_pump(s->dispatch, s);
 }
 
-static void wake_at(struct dispatch *d, struct site *s, uint64_t at_ms)
+void dispatch_wake_at(struct dispatch *d, struct site *s, uint64_t at_ms)
 {
     s->wake.fire = site_wake;
     if (!timer_armed(&s->wake) || at_ms < s->wake.due_ms)
@@ -140,20 +140,28 @@ static void feed_starved(struct dispatch *d)
 void dispatch_conn_free_if_gone(struct dispatch *d, struct site_conn *sc)
 {
     struct site *s = sc->site;
+    struct smart *smart = sc->hop != NULL ? sc->hop->smart : NULL;
 
     if (!sc->gone || sc->busy)
         return;
+    fail_over_probed(sc);
     list_remove(&sc->link);
     s->conn_count--;
     d->conn_count--;
+    if (smart != NULL) {
+        smart->connections--;
+        sc->hop->connections--;
+    }
     conn_free(sc->conn);
     free(sc);
+    if (smart != NULL)
+        fail_over_pump(d, smart);
     dispatch_pump(d, s);
     feed_starved(d);
     dispatch_check_drained(d);
 }
 
-static struct site_conn *open_conn(struct dispatch *d, struct site *s)
+static struct site_conn *open_conn(struct dispatch *d, struct site *s, const struct way *way)
 {
     struct site_conn *sc = mem_new(struct site_conn);
     unsigned at = d->next_loop++ % d->opt.loop_count;
@@ -163,8 +171,13 @@ static struct site_conn *open_conn(struct dispatch *d, struct site *s)
         .resolver = d->opt.resolvers[at],
         .queue = d->opt.queue,
         .policy = d->policy,
-        .hosts = s->hosts,
+        .hosts = way->hop != NULL ? way->hop->hosts : s->hosts,
         .literal_ok = s->literal_ok,
+        .tls = way->hop != NULL ? way->hop->smart->tls : s->tls,
+        .login = way->login,
+        .refusal = way->refusal,
+        .tls_client = d->opt.tls,
+        .tls_memory = d->tls_memory,
         .gone = conn_gone,
         .ctx = sc,
     };
@@ -175,6 +188,13 @@ static struct site_conn *open_conn(struct dispatch *d, struct site *s)
     list_append(&s->conns, &sc->link);
     s->conn_count++;
     d->conn_count++;
+    if (way->hop != NULL) {
+        sc->hop = way->hop;
+        sc->version = way->hop->smart->version;
+        way->hop->connections++;
+        way->hop->smart->connections++;
+        sc->probe = way->hop->probing = way->hop->failures > 0;
+    }
     return sc;
 }
 
@@ -194,11 +214,10 @@ static void close_an_idle_conn(struct dispatch *d)
     }
 }
 
-/* True when a message could go now: on an idle connection or on a new one. */
-static bool conn_available(struct dispatch *d, struct site *s)
+/* Under the limits of the site and of all; a site that waits for the latter
+ * is served when a connection ends. */
+bool dispatch_may_open(struct dispatch *d, struct site *s)
 {
-    if (site_idle_conn(s) != NULL)
-        return true;
     if (s->conn_count >= connection_limit(d, s))
         return false;
     if (d->conn_count < d->policy->connections)
@@ -209,6 +228,32 @@ static bool conn_available(struct dispatch *d, struct site *s)
     }
     close_an_idle_conn(d);
     return false;
+}
+
+/* True when a message could go now, and how: on an idle connection or on a new
+ * one. */
+static bool find_way(struct dispatch *d, struct site *s, struct way *out)
+{
+    uint64_t wait;
+
+    *out = (struct way){ 0 };
+    if (s->smarts != NULL)
+        return fail_over_choose(d, s, out);
+    wait = rate_wait_ms(&s->meter, &d->policy->rate, d->opt.home->now_ms);
+    if (wait != 0) {
+        dispatch_wake_at(d, s, d->opt.home->now_ms + wait);
+        return false;
+    }
+    out->idle = site_idle_conn(s);
+    return out->idle != NULL || dispatch_may_open(d, s);
+}
+
+static void count_rate(struct dispatch *d, struct site *s, const struct way *way)
+{
+    if (way->hop != NULL)
+        rate_take(&way->hop->smart->meter, &way->hop->smart->rate, d->opt.home->now_ms);
+    else
+        rate_take(&s->meter, &d->policy->rate, d->opt.home->now_ms);
 }
 
 /* While a site is down its mail waits in its queue; what expires meanwhile,
@@ -236,6 +281,7 @@ static void sweep_down_site(struct dispatch *d, struct site *s)
 void dispatch_pump(struct dispatch *d, struct site *s)
 {
     uint64_t now = d->opt.home->now_ms;
+    struct way way;
 
     if (!dispatch_may_run(d))
         return;
@@ -244,13 +290,12 @@ void dispatch_pump(struct dispatch *d, struct site *s)
             uint64_t at = now + SWEEP_EVERY_MS;
 
             sweep_down_site(d, s);
-            wake_at(d, s, at < s->down_until_ms ? at : s->down_until_ms);
+            dispatch_wake_at(d, s, at < s->down_until_ms ? at : s->down_until_ms);
         }
         return;
     }
-    while (s->ready > 0 && (s->verdict.set || conn_available(d, s))) {
+    while (s->ready > 0 && (s->verdict.set || find_way(d, s, &way))) {
         struct group *g = site_take(s, d->sched);
-        struct site_conn *sc;
 
         if (g == NULL)
             return;
@@ -266,7 +311,7 @@ void dispatch_pump(struct dispatch *d, struct site *s)
             dispatch_enqueue(d, g); /* its MX may have changed: ask first */
             continue;
         }
-        sc = site_idle_conn(s);
-        attempt_deliver(d, s, sc != NULL ? sc : open_conn(d, s), g);
+        count_rate(d, s, &way);
+        attempt_deliver(d, s, way.idle != NULL ? way.idle : open_conn(d, s, &way), g);
     }
 }

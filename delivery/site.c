@@ -29,6 +29,7 @@ void site_free(struct site *s)
     }
     host_list_unref(s->hosts);
     free(s->verdict.text);
+    free(s->smarts);
     free(s->last_error);
     free(s->key);
     free(s);

@@ -9,6 +9,7 @@
 
 #include "base/list.h"
 #include "delivery/conn.h"
+#include "delivery/smart.h"
 #include "queue/schedule.h"
 
 #include <uthash.h>
@@ -39,6 +40,9 @@ struct site_conn {
     bool spent;            /* it takes no further job and will be gone soon */
     bool proven;           /* it has carried mail */
     bool conn_unused;      /* no job was given to it yet */
+    struct hop *hop;       /* a smart host's; NULL: by MX */
+    unsigned version;      /* of hop->smart when it was opened */
+    bool probe;            /* hop->probing is its doing */
 };
 
 struct site {
@@ -46,6 +50,10 @@ struct site {
     char *key;
     struct host_list *hosts;
     bool literal_ok;
+    enum hop_tls tls;        /* by MX */
+    struct smart **smarts;   /* via: in order of preference */
+    size_t smart_count;
+    struct rate_meter meter; /* by MX */
     struct site_verdict verdict;
     struct sender_queue *senders;
     struct list turns;

@@ -77,6 +77,7 @@ static void change_writes(struct apply *a, const struct queue_update *u, const s
             .recipient = c->now.address,
             .relay = c->now.relay,
             .text = c->now.reply,
+            .tls = c->tls,
         };
 
         event_writes(a->q, &e, &a->writes);

@@ -105,6 +105,7 @@ struct queue_change {
     bool silent;           /* no event: a deferral's bookkeeping only */
     struct recipient now;  /* as it is from now on; slices are copied */
     uint64_t delay_ms;
+    struct slice tls;      /* of the session with the next hop, as in struct event; lent */
 };
 
 struct queue_update {

@@ -3,7 +3,7 @@
 
 #define MESSAGE_VERSION 2   /* 1: without envelope_id */
 #define RECIPIENT_VERSION 2 /* 1: without wish, release_wall_ms */
-#define EVENT_VERSION 1
+#define EVENT_VERSION 2
 
 const char *const queue_table_names[QUEUE_TABLE_COUNT] = { "message", "recipient", "body", "event",
                                                            "system" };
@@ -206,6 +206,7 @@ void record_event_put(struct buf *b, const struct event *e)
     codec_put_bytes(b, e->message_id);
     codec_put_bytes(b, e->relay);
     codec_put_bytes(b, slice_head(e->text, RECIPIENT_REPLY_MAX));
+    codec_put_bytes(b, e->tls);
     codec_seal(b, start);
 }
 
@@ -230,5 +231,6 @@ struct err record_event_get(struct slice record, struct event *e)
     e->message_id = codec_bytes(&r);
     e->relay = codec_bytes(&r);
     e->text = codec_bytes(&r);
+    e->tls = version >= 2 ? codec_bytes(&r) : SLICE_EMPTY;
     return close_record(&r);
 }

@@ -76,6 +76,7 @@ struct event {
     struct slice message_id;   /* received */
     struct slice relay;        /* next hop; received: the client */
     struct slice text;         /* the reply, or our reason; received: protocol and helo */
+    struct slice tls;          /* towards relay: "TLSv1.3 CIPHER verified"; empty: in the clear, or not said */
 };
 
 void record_event_put(struct buf *b, const struct event *e);

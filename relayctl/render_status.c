@@ -33,6 +33,42 @@ static void add_store(struct buf *out, const char *title, const json_t *store)
     buf_add_byte(out, '\n');
 }
 
+/* One line, and one more for each host that is ill. */
+static void add_smarthost(struct buf *out, const json_t *smarthost, bool color)
+{
+    const json_t *hosts = json_object_get(smarthost, "hosts"), *h;
+    const char *in_use = "";
+    size_t i, ill = 0;
+
+    json_array_foreach(hosts, i, h) {
+        if (number_of(h, "failures") != 0)
+            ill++;
+        else if (*in_use == '\0')
+            in_use = text_of(h, "name");
+    }
+    name(out, "smart host");
+    text_clean(out, text_of(smarthost, "title"));
+    buf_printf(out, ": %s%s%s", style_begin(color, ill != 0 ? STYLE_BAD : STYLE_GOOD),
+               ill == 0 ? "well" : *in_use != '\0' ? "on backup " : "no host answers",
+               style_end(color, ill != 0 ? STYLE_BAD : STYLE_GOOD));
+    if (ill != 0)
+        text_clean(out, in_use);
+    buf_printf(out, ", %" PRIu64 " connections\n", number_of(smarthost, "connections"));
+    json_array_foreach(hosts, i, h) {
+        if (number_of(h, "failures") == 0)
+            continue;
+        name(out, "");
+        text_clean(out, text_of(h, "name"));
+        buf_add_str(out, " fails: ");
+        text_clean(out, text_of(h, "last_error"));
+        if (number_of(h, "avoided_for_ms") != 0) {
+            buf_add_str(out, "; tried again in ");
+            text_span(out, number_of(h, "avoided_for_ms"));
+        }
+        buf_add_byte(out, '\n');
+    }
+}
+
 void render_status(struct buf *out, const json_t *doc, bool color)
 {
     static const char *const queue_words[] = { "messages", "recipients", "waiting", "ready",
@@ -41,6 +77,8 @@ void render_status(struct buf *out, const json_t *doc, bool color)
     bool running = json_is_true(json_object_get(doc, "running"));
     const json_t *storage = json_object_get(doc, "storage");
     const char *state = text_of(storage, "state");
+    const json_t *smarthost;
+    size_t i;
 
     name(out, "relayd");
     buf_printf(out, "%s on ", text_of(doc, "version"));
@@ -60,6 +98,8 @@ void render_status(struct buf *out, const json_t *doc, bool color)
         add_pairs(out, json_object_get(doc, "since_start"), since_words, countof(since_words));
         name(out, "connections");
         buf_printf(out, "%" PRIu64 " out\n", number_of(doc, "connections_out"));
+        json_array_foreach(json_object_get(doc, "smarthosts"), i, smarthost)
+            add_smarthost(out, smarthost, color);
         name(out, "storage");
         buf_printf(out, "%s%s%s%s\n", style_begin(color, style_of_word(state)), state,
                    style_end(color, style_of_word(state)),

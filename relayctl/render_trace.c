@@ -36,6 +36,11 @@ static void add_outcome(struct buf *out, const json_t *e)
         buf_add_str(out, "  ");
         text_clean(out, text_of(e, "relay"));
     }
+    if (*text_of(e, "tls") != '\0') {
+        buf_add_str(out, " (");
+        text_clean(out, text_of(e, "tls"));
+        buf_add_byte(out, ')');
+    }
     if (json_object_get(e, "reply") != NULL) {
         buf_add_str(out, "  ");
         text_reply(out, json_object_get(e, "reply"));

@@ -6,6 +6,29 @@
 
 #include <stdlib.h>
 
+#define SUBMISSIONS_PORT 465u
+
+static enum hop_tls tls_of(enum settings_tls tls)
+{
+    switch (tls) {
+    case SETTINGS_TLS_NONE:
+        return HOP_TLS_NONE;
+    case SETTINGS_TLS_OPTIONAL:
+        return HOP_TLS_OPTIONAL;
+    case SETTINGS_TLS_REQUIRED:
+        return HOP_TLS_REQUIRED;
+    case SETTINGS_TLS_VERIFIED:
+    case SETTINGS_TLS_IMPLICIT:
+        break;
+    }
+    return HOP_TLS_VERIFIED;
+}
+
+static struct rate_limit rate_of(const struct conf_rate *r)
+{
+    return (struct rate_limit){ .count = r->count, .per_ms = r->per_ms };
+}
+
 static struct route route_of(const struct settings_route *r)
 {
     static const enum route_action actions[] = {
@@ -17,6 +40,7 @@ static struct route route_of(const struct settings_route *r)
         .from = r->from,
         .to = r->to,
         .action = actions[r->action],
+        .tls = tls_of(r->tls),
         .smarthosts = r->smarthosts,
         .smarthost_count = r->smarthost_count,
         .text = r->reject_text,
@@ -35,6 +59,15 @@ static struct retry_policy retry_of(const struct settings_retry *r)
     };
 }
 
+/* On port 465 TLS comes first, without STARTTLS (RFC 8314 section 3.3), unless
+ * the configuration knows better. */
+static bool tls_first(const struct settings_smarthost *sh, uint16_t port)
+{
+    if (sh->tls == SETTINGS_TLS_NONE)
+        return false;
+    return sh->tls_start == SETTINGS_TLS_FIRST || (sh->tls_start == SETTINGS_TLS_BY_PORT && port == SUBMISSIONS_PORT);
+}
+
 static struct smarthost smarthost_of(const struct settings_smarthost *sh)
 {
     struct next_host *hosts = mem_zero(sh->host_count, sizeof *hosts);
@@ -44,8 +77,21 @@ static struct smarthost smarthost_of(const struct settings_smarthost *sh)
         hosts[i].literal = sh->hosts[i].literal;
         hosts[i].addr = sh->hosts[i].addr;
         hosts[i].port = sh->hosts[i].port;
+        hosts[i].tls_first = tls_first(sh, sh->hosts[i].port);
     }
-    return (struct smarthost){ .title = sh->title, .hosts = hosts, .host_count = sh->host_count };
+    return (struct smarthost){
+        .title = sh->title,
+        .hosts = hosts,
+        .host_count = sh->host_count,
+        .tls = tls_of(sh->tls),
+        .user = sh->user,
+        .password = sh->password,
+        .token_file = sh->token_file,
+        .token_command = sh->token_command,
+        .mechanisms = sh->mechanisms,
+        .connections = sh->limit.connections,
+        .rate = rate_of(&sh->limit.rate),
+    };
 }
 
 static void release(struct delivery_policy *p)
@@ -130,6 +176,7 @@ struct delivery_policy *delivery_policy_new(const struct settings *s)
     p->source_count = d->source_count;
     p->connections = d->connections;
     p->connections_per_site = d->connections_per_site;
+    p->rate = rate_of(&d->rate);
     p->messages_per_connection = d->messages_per_connection;
     p->recipients_per_message = d->recipients_per_message;
     p->connect_timeout_ms = d->connect_timeout_ms;

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "net/tls.h"
 #include "relayd/engine_internal.h"
 
 #include <errno.h>
@@ -85,6 +86,22 @@ static struct err make_loops(struct engine *en)
     return e;
 }
 
+/* Reads the CAs of the system: before the loops run. Without it mail that must
+ * be encrypted waits, the rest goes in the clear. */
+static void make_tls_client(struct engine *en)
+{
+    struct err e = tls_client_new(&clock_system, &en->tls_client);
+    char text[128];
+
+    if (err_failed(e)) {
+        en->tls_client = NULL;
+        log_error("engine", "there is no TLS towards next hops: %s", err_text(e, text, sizeof text));
+    } else if (tls_client_ca_count(en->tls_client) == 0) {
+        log_warning("engine", "no CA certificates were found (package ca-certificates): next hops with \"tls verified\" "
+                              "can't be verified, mail for them waits");
+    }
+}
+
 static struct err make_dispatch(struct engine *en)
 {
     struct dispatch_options opt = {
@@ -97,6 +114,8 @@ static struct err make_dispatch(struct engine *en)
         .hot_memory_max = HOT_MEMORY_MAX,
     };
 
+    make_tls_client(en);
+    opt.tls = en->tls_client;
     en->dispatch = dispatch_new(&opt);
     return dispatch_recover(en->dispatch);
 }
@@ -292,6 +311,7 @@ static void tear_down(struct engine *en)
     engine_services_free(en);
     dispatch_free(en->dispatch);
     accounts_free(en->accounts);
+    tls_client_unref(en->tls_client);
     fd_watch_free(en->channel_watch);
     for (unsigned i = 0; i < en->loop_count; i++) {
         ares_resolver_free(en->loops[i].resolver);

@@ -39,6 +39,7 @@ struct engine {
     struct accounts *accounts;
     struct queue *queue;
     struct dispatch *dispatch;
+    struct tls_client *tls_client; /* NULL: could not be made */
     struct dns_cache *dns_cache;
     struct history *history;
     struct control *control;

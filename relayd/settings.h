@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "conf/bundle.h"
 #include "conf/diagnostics.h"
+#include "conf/value.h"
 #include "net/addr.h"
 #include "relayd/kinds.h"
 
@@ -36,7 +37,7 @@ enum settings_login { /* of a listener's clients */
     SETTINGS_LOGIN_REQUIRED,       /* no mail without it */
 };
 
-enum settings_tls { /* this release has none and, towards next hops, optional (in the clear so far) */
+enum settings_tls {
     SETTINGS_TLS_NONE,
     SETTINGS_TLS_OPTIONAL,
     SETTINGS_TLS_REQUIRED, /* encrypted, whatever the certificate */
@@ -83,11 +84,27 @@ struct settings_host {
     uint16_t port;          /* default 25 */
 };
 
+enum settings_tls_start { /* of TLS towards a smart host */
+    SETTINGS_TLS_BY_PORT,   /* the default: from the first byte on 465, else by STARTTLS */
+    SETTINGS_TLS_FIRST,
+    SETTINGS_TLS_STARTTLS,
+};
+
 struct settings_smarthost {
     const char *title;
     struct settings_host *hosts; /* at least one, in order of preference */
     size_t host_count;
-    enum settings_tls tls;  /* none or optional in this release; nothing defaults to them */
+    enum settings_tls tls;  /* none, optional, required or verified, the default */
+    enum settings_tls_start tls_start;
+    const char *user;       /* NULL: no login; else exactly one of the secrets below */
+    const char *password;
+    const char *token_file; /* absolute; read anew whenever a token is wanted, as the engine's user */
+    const char *const *token_command; /* path (absolute) and arguments, NULL behind them */
+    unsigned mechanisms;    /* SASL_BIT()s; 0 = any */
+    struct {
+        unsigned connections;  /* 0 = as delivery { connections_per_site } says */
+        struct conf_rate rate; /* of messages; count 0 = unlimited */
+    } limit;
     struct settings_place place;
 };
 
@@ -139,6 +156,7 @@ struct settings_delivery {
     unsigned connections_per_site;  /* 20 */
     unsigned messages_per_connection; /* 100; 0 = unlimited */
     unsigned recipients_per_message;  /* 100 */
+    struct conf_rate rate;          /* of messages to one site; count 0 = unlimited, the default */
     const char *helo;               /* our name in EHLO: default hostname */
     const struct net_addr *sources; /* our addresses to connect from, at most one a family; port 0 */
     size_t source_count;

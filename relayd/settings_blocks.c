@@ -6,12 +6,6 @@
 #include "mail/path.h"
 
 #define LISTENS_MAX    256u  /* each is a socket, and a descriptor on every loop */
-#define SMARTHOSTS_MAX 1024u /* routes look them up by name */
-
-static struct settings_place place_of(const struct conf_stmt *s)
-{
-    return (struct settings_place){ .file = s->name.file->shown, .line = s->name.line };
-}
 
 static bool same_listen(const struct settings_listen *a, const struct settings_listen *b)
 {
@@ -26,7 +20,7 @@ void settings_take_listen(struct conf *c, const struct conf_stmt *s, void *into)
     struct settings_listen listen = {
         .both_families = s->args[0].text.ptr[0] == '*',
         .tls = SETTINGS_TLS_NONE,
-        .place = place_of(s),
+        .place = settings_place_of(s),
     };
 
     if (!net_addr_parse_port(s->args[0].text, &listen.addr))
@@ -62,59 +56,19 @@ void settings_take_domain(struct conf *c, const struct conf_stmt *s, void *into)
         b->s->domains = b->domains =
             pool_zero(c->pool, conf_count(c->root, "domain"), sizeof *b->domains);
     domain = &b->domains[b->s->domain_count++];
-    domain->place = place_of(s);
+    domain->place = settings_place_of(s);
     settings_take_hostname(c, s, &domain->name);
     if (s->has_block)
         conf_take_block(c, s, domain);
 }
 
-void settings_take_hosts(struct conf *c, const struct conf_stmt *s, void *into)
-{
-    struct settings_smarthost *smarthost = into;
-
-    smarthost->hosts = pool_zero(c->pool, s->arg_count, sizeof *smarthost->hosts);
-    for (size_t i = 0; i < s->arg_count; i++) {
-        if (!s->args[i].comma &&
-            settings_parse_host(s->args[i].text, c->pool, &smarthost->hosts[smarthost->host_count]))
-            smarthost->host_count++;
-    }
-}
-
-/* The default is verified TLS. As long as there is none, sending in the clear
- * takes the word of whoever wrote the configuration. */
-void settings_take_smarthost(struct conf *c, const struct conf_stmt *s, void *into)
-{
-    struct settings_build *b = c->user;
-    struct settings_smarthost *smarthost;
-
-    if (b->smarthosts == NULL)
-        b->s->smarthosts = b->smarthosts =
-            pool_zero(c->pool, SMARTHOSTS_MAX, sizeof *b->smarthosts);
-    if (b->s->smarthost_count == SMARTHOSTS_MAX) {
-        conf_error(c, &s->name, "more than %u smart hosts", SMARTHOSTS_MAX);
-        return;
-    }
-    smarthost = &b->smarthosts[b->s->smarthost_count++];
-    smarthost->place = place_of(s);
-    smarthost->title = pool_dup(c->pool, s->args[0].text);
-    conf_take_block(c, s, smarthost);
-    if (conf_find(s, "host") == NULL)
-        conf_error(c, &s->args[0], "smarthost \"%s\" has no \"host\"", smarthost->title);
-    if (conf_find(s, "tls") == NULL)
-        conf_error(
-            c, &s->args[0],
-            "smarthost \"%s\" has no \"tls\": the default, verified, is not in this release; "
-            "write \"tls none\" to send in the clear",
-            smarthost->title);
-}
-
 /* Smart hosts are numbered as they are written; a route may stand before them. */
 static void list_smarthosts(struct conf *c, struct settings_build *b)
 {
-    b->smarthost_stmts = pool_zero(c->pool, SMARTHOSTS_MAX, sizeof *b->smarthost_stmts);
+    b->smarthost_stmts = pool_zero(c->pool, SETTINGS_SMARTHOSTS_MAX, sizeof *b->smarthost_stmts);
     for (const struct conf_stmt *s = c->root->first; s != NULL; s = s->next) {
         if (slice_eq(s->name.text, SLICE("smarthost")) && s->arg_count != 0 &&
-            b->smarthost_stmt_count < SMARTHOSTS_MAX)
+            b->smarthost_stmt_count < SETTINGS_SMARTHOSTS_MAX)
             b->smarthost_stmts[b->smarthost_stmt_count++] = s;
     }
 }
@@ -191,7 +145,7 @@ static bool take_side(struct conf *c, const struct conf_stmt *s, size_t *at, con
 void settings_take_route(struct conf *c, const struct conf_stmt *s, void *into)
 {
     struct settings_build *b = c->user;
-    struct settings_route route = { .tls = SETTINGS_TLS_OPTIONAL, .place = place_of(s) };
+    struct settings_route route = { .tls = SETTINGS_TLS_OPTIONAL, .place = settings_place_of(s) };
     bool is_default = slice_eq(s->args[0].text, SLICE("default"));
     size_t at = is_default;
 
@@ -202,6 +156,8 @@ void settings_take_route(struct conf *c, const struct conf_stmt *s, void *into)
     take_action(c, s, at, &route);
     if (s->has_block)
         conf_take_block(c, s, &route);
+    if (s->has_block && route.action != SETTINGS_DIRECT && conf_find(s, "tls") != NULL)
+        conf_error(c, &conf_find(s, "tls")->name, "\"tls\" of a route is for \"direct\"; a smart host has its own");
     if (!is_default) {
         if (b->routes == NULL)
             b->s->routes = b->routes =
@@ -267,7 +223,7 @@ void settings_take_retry(struct conf *c, const struct conf_stmt *s, void *into)
             pool_zero(c->pool, conf_count(c->root, "retry"), sizeof *b->retries);
     own = &b->retries[b->s->retry_count++];
     own->pattern = pool_dup(c->pool, s->args[0].text);
-    own->place = place_of(s);
+    own->place = settings_place_of(s);
     own->retry = b->s->retry;
     if (general != NULL)
         conf_take_block(c, general, &own->retry);

@@ -2,6 +2,7 @@
  * relayd.conf(5), and the types of value that mail has. */
 #include "relayd/settings_schema.h"
 
+#include "auth/sasl_client.h"
 #include "conf/value.h"
 #include "mail/path.h"
 
@@ -109,6 +110,12 @@ static bool valid_user(struct slice text, const char **why)
     return true;
 }
 
+static bool valid_mechanism(struct slice text, const char **why)
+{
+    *why = "write SCRAM-SHA-256-PLUS, SCRAM-SHA-256, PLAIN, LOGIN or XOAUTH2";
+    return sasl_mechanism_bit(text) != 0;
+}
+
 static const struct conf_type types[] = {
     { "ADDR", "an IP address", valid_addr, NULL },
     { "ADDR_PORT", "an address and port", valid_addr_port, NULL },
@@ -116,6 +123,7 @@ static const struct conf_type types[] = {
     { "EMAIL", "a mail address", valid_email, NULL },
     { "FACTOR", "a factor such as 2 or 1.5", NULL, conf_value_hundredths },
     { "HOST", "a host", valid_host, NULL },
+    { "MECHANISM", "a way to log in", valid_mechanism, NULL },
     { "PATTERN", "an address pattern", valid_pattern, NULL },
     { "PREFIX", "a network", valid_prefix, NULL },
     { "REPLY", "a text for the reply", valid_reply, NULL },
@@ -227,10 +235,24 @@ static const struct conf_row rows[] = {
     { "", "smarthost", "NAME", CONF_MANY | CONF_TITLED | CONF_BLOCK_MUST | CONF_ENV_TITLE,
       settings_take_smarthost, 0 },
     { "smarthost", "host", "HOST {, HOST}", 0, settings_take_hosts, 0 },
-    { "smarthost", "tls", HOP_TLS, 0, settings_take_tls, offsetof(struct settings_smarthost, tls) },
-    { "smarthost", "user", "WORD", CONF_LATER, NULL, 0 },
-    { "smarthost", "password", "SECRET", CONF_LATER | FOR_ENGINE, NULL, 0 },
-    { "smarthost", "password_file", "SECRET_FILE", CONF_LATER | FOR_ENGINE, NULL, 0 },
+    { "smarthost", "tls", "none | (optional | required | verified | dane) [implicit | starttls]", 0,
+      settings_take_smarthost_tls, 0 },
+    { "smarthost", "user", "WORD", 0, conf_take_string, offsetof(struct settings_smarthost, user) },
+    { "smarthost", "password", "SECRET", FOR_ENGINE, conf_take_string,
+      offsetof(struct settings_smarthost, password) },
+    { "smarthost", "password_file", "SECRET_FILE", FOR_ENGINE, settings_take_password_file,
+      offsetof(struct settings_smarthost, password) },
+    { "smarthost", "token_file", "PATH", 0, conf_take_path,
+      offsetof(struct settings_smarthost, token_file) },
+    { "smarthost", "token_command", "PATH {TEXT}", 0, settings_take_token_command,
+      offsetof(struct settings_smarthost, token_command) },
+    { "smarthost", "auth", "MECHANISM {, MECHANISM}", 0, settings_take_mechanisms,
+      offsetof(struct settings_smarthost, mechanisms) },
+    { "smarthost", "limit", "", CONF_BLOCK_MUST, conf_take_block, 0 },
+    { "limit", "connections", "NUMBER(1..10000)", 0, conf_take_unsigned,
+      offsetof(struct settings_smarthost, limit.connections) },
+    { "limit", "rate", "unlimited | RATE", 0, settings_take_rate,
+      offsetof(struct settings_smarthost, limit.rate) },
 
     { "", "route", "default " ACTION " | [from PATTERN] [to PATTERN] " ACTION,
       CONF_MANY | CONF_BLOCK, settings_take_route, 0 },
@@ -248,7 +270,7 @@ static const struct conf_row rows[] = {
       conf_take_unsigned, HOP(messages_per_connection) },
     { "delivery", "recipients_per_message", "NUMBER(1..100000)", 0, conf_take_unsigned,
       HOP(recipients_per_message) },
-    { "delivery", "rate", "unlimited | RATE", CONF_LATER, NULL, 0 },
+    { "delivery", "rate", "unlimited | RATE", 0, settings_take_rate, HOP(rate) },
     { "delivery", "helo", "DOMAIN", 0, settings_take_hostname, HOP(helo) },
     { "delivery", "source", "ADDR {, ADDR}", 0, settings_take_addr_list, 0 },
     { "delivery", "ipv4", "SWITCH", 0, conf_take_switch, HOP(ipv4) },

@@ -7,6 +7,13 @@
 
 extern const struct conf_schema settings_schema;
 
+#define SETTINGS_SMARTHOSTS_MAX 1024u /* routes look them up by name */
+
+static inline struct settings_place settings_place_of(const struct conf_stmt *s)
+{
+    return (struct settings_place){ .file = s->name.file->shown, .line = s->name.line };
+}
+
 /* What conf.user points to while settings are made. The arrays are the
  * settings' own, still open for writing. */
 struct settings_build {
@@ -46,11 +53,16 @@ void settings_take_log_format(struct conf *c, const struct conf_stmt *s, void *i
 void settings_take_loopback_mx(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_resolver(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_retry(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_mechanisms(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_password_file(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_rate(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_rewrite(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_role(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_route(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_smarthost(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_smarthost_tls(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_tls(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_token_command(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_trusted(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_yes(struct conf *c, const struct conf_stmt *s, void *into);
 

@@ -136,14 +136,6 @@ void settings_take_listen_tls(struct conf *c, const struct conf_stmt *s, void *i
         not_yet(c, s, "");
 }
 
-/* Optional promises nothing, so it holds even where nothing is encrypted. */
-void settings_take_tls(struct conf *c, const struct conf_stmt *s, void *into)
-{
-    *(enum settings_tls *)into = is(s, "none") ? SETTINGS_TLS_NONE : SETTINGS_TLS_OPTIONAL;
-    if (!is(s, "none") && !is(s, "optional"))
-        not_yet(c, s, "; mail goes in the clear with \"tls none\" or \"tls optional\"");
-}
-
 void settings_take_yes(struct conf *c, const struct conf_stmt *s, void *into)
 {
     if (s->arg_count == 0)

@@ -2,6 +2,7 @@
  * place and words of their message. */
 #include "tests/unit/check_conf.h"
 
+#include "auth/sasl_client.h"
 #include "relayd/settings.h"
 #include "relayd/settings_schema.h"
 
@@ -260,6 +261,48 @@ static void test_routes(void **state)
     settings_unref(s);
 }
 
+static void test_logins(void **state)
+{
+    struct settings *s = load_good("hostname a.b\n"
+                                   "smarthost plain { host mx.test }\n"
+                                   "smarthost ses { host mx.test:587, mx2.test:465; user AKIA; password \"s p\"; "
+                                   "auth SCRAM-SHA-256, plain; limit { connections 3; rate 30/min } }\n"
+                                   "smarthost google { host smtp.test:587; tls required starttls; user u@v; "
+                                   "token_command ./token -s \"a b\" }\n"
+                                   "smarthost file { host smtp.test:5465; tls verified implicit; user u; "
+                                   "token_file /run/token; limit { rate unlimited } }\n"
+                                   "smarthost here { host 127.0.0.1:2525, [::1], localhost; tls none; user u; "
+                                   "password p }\n"
+                                   "delivery { rate 2/s }\n");
+    const struct settings_smarthost *sh = s->smarthosts;
+
+    assert_int_equal(sh[0].tls, SETTINGS_TLS_VERIFIED);
+    assert_int_equal(sh[0].tls_start, SETTINGS_TLS_BY_PORT);
+    assert_null(sh[0].user);
+    assert_int_equal(sh[0].limit.connections, 0);
+    assert_int_equal(sh[0].limit.rate.count, 0);
+    assert_string_equal(sh[1].user, "AKIA");
+    assert_string_equal(sh[1].password, "s p");
+    assert_int_equal(sh[1].mechanisms, SASL_BIT(SASL_SCRAM_SHA_256) | SASL_BIT(SASL_PLAIN));
+    assert_int_equal(sh[1].limit.connections, 3);
+    assert_int_equal(sh[1].limit.rate.count, 30);
+    assert_int_equal(sh[1].limit.rate.per_ms, 60000);
+    assert_int_equal(sh[2].tls, SETTINGS_TLS_REQUIRED);
+    assert_int_equal(sh[2].tls_start, SETTINGS_TLS_STARTTLS);
+    assert_int_equal(sh[2].token_command[0][0], '/');
+    assert_string_equal(sh[2].token_command[1], "-s");
+    assert_string_equal(sh[2].token_command[2], "a b");
+    assert_null(sh[2].token_command[3]);
+    assert_int_equal(sh[3].tls, SETTINGS_TLS_VERIFIED);
+    assert_int_equal(sh[3].tls_start, SETTINGS_TLS_FIRST);
+    assert_string_equal(sh[3].token_file, "/run/token");
+    assert_int_equal(sh[3].limit.rate.count, 0);
+    assert_int_equal(sh[4].tls, SETTINGS_TLS_NONE);
+    assert_int_equal(s->delivery.rate.count, 2);
+    assert_int_equal(s->delivery.rate.per_ms, 1000);
+    settings_unref(s);
+}
+
 static void test_schedules(void **state)
 {
     struct settings *s = load_good("hostname a.b\n"
@@ -397,9 +440,6 @@ static void test_errors(void **state)
                             "labels of letters, digits and hyphens stand between dots" },
         /* smart hosts */
         { "smarthost a { tls none }", "1:11: smarthost \"a\" has no \"host\"" },
-        { "smarthost a { host b.test }",
-          "1:11: smarthost \"a\" has no \"tls\": the default, verified, is not in this release; "
-          "write \"tls none\" to send in the clear" },
         { "smarthost a", "1:12: \"smarthost\" needs a block: { … }" },
         { "smarthost \"a b\" {}", "1:11: \"a b\" is not a name: "
                                   "it is made of letters, digits, \"_\", \"-\" and \".\"" },
@@ -413,7 +453,36 @@ static void test_errors(void **state)
           "1:37: \"host\" takes no further argument \"c.test\"" },
         { "smarthost a { tls none; host b.test }\nsmarthost A { tls none; host b.test }",
           "2:11: a second smarthost \"A\"; the first is at conf:1" },
+        { "smarthost a { host b.test; tls none; user x; password y }",
+          "1:28: \"tls none\" with a login is for hosts on loopback only, and b.test is none" },
+        { "smarthost a { host 127.0.0.1, 192.0.2.1; tls none; user x; password y }",
+          "1:42: \"tls none\" with a login is for hosts on loopback only, and 192.0.2.1 is none" },
+        { "smarthost a { host b; tls optional implicit }",
+          "1:36: what begins with TLS can't go on without it: write \"tls required implicit\" or "
+          "\"tls verified implicit\"" },
+        { "smarthost a { host b; tls none implicit }", "1:32: \"tls\" takes no further argument \"implicit\"" },
+        { "smarthost a { host b; user x }",
+          "1:23: \"user\" without a secret: add \"password\", \"password_file\", \"token_file\" or "
+          "\"token_command\"" },
+        { "smarthost a { host b; password x }", "1:23: \"password\" without \"user\"" },
+        { "smarthost a { host b; auth PLAIN }", "1:23: \"auth\" without \"user\"" },
+        { "smarthost a { host b; user x; password y; token_file z }",
+          "1:43: \"token_file\" beside \"password\": one login has one secret" },
+        { "smarthost a { host b; user x; password y; auth CRAM-MD5 }",
+          "1:48: \"CRAM-MD5\" is not a way to log in: "
+          "write SCRAM-SHA-256-PLUS, SCRAM-SHA-256, PLAIN, LOGIN or XOAUTH2" },
+        { "smarthost a { host b; user x; password y; auth xoauth2 }",
+          "1:43: XOAUTH2 takes a token: \"token_file\" or \"token_command\"" },
+        { "smarthost a { host b; user x; token_file y; auth plain }",
+          "1:45: a token is for XOAUTH2, and \"auth\" does not name it" },
+        { "smarthost a { host b; user x; password_file /nowhere/at/all }",
+          "1:45: can't use \"/nowhere/at/all\": it is not part of this configuration" },
+        { "smarthost a { host b; limit { connections 0 } }", "1:43: \"0\" is out of range: 1 to 10000" },
+        { "smarthost a { host b; limit { rate 30 } }",
+          "1:36: \"30\" is not a rate such as 30/min: a \"/\" and s, min, h or day must follow the number" },
         /* routes */
+        { "route default via a { tls none }\nsmarthost a { host b }",
+          "1:23: \"tls\" of a route is for \"direct\"; a smart host has its own" },
         { "route via sunk\nsmarthost sink { host a.test; tls none }",
           "1:11: there is no smarthost \"sunk\"; did you mean \"sink\"?" },
         { "route default via x", "1:19: there is no smarthost \"x\"" },
@@ -472,16 +541,9 @@ static void test_errors(void **state)
         { "domain a.test { dkim selector s1 key_file ./s1.pem }", "1:17: \"dkim\" is not in this release" },
         { "domain a.test { dkim selector s1 keyfile ./s1.pem }",
           "1:34: \"dkim\" needs \"key_file\" here, not \"keyfile\"; did you mean \"key_file\"?" },
-        { "smarthost a { host b; tls none; user x; password y }",
-          "1:33: \"user\" is not in this release\n1:41: \"password\" is not in this release" },
-        { "smarthost a { host b; tls required }",
-          "1:23: \"tls required\" is not in this release; mail goes in the clear with \"tls none\" or "
-          "\"tls optional\"" },
-        { "route direct { tls verified }",
-          "1:16: \"tls verified\" is not in this release; mail goes in the clear with \"tls none\" or "
-          "\"tls optional\"" },
+        { "smarthost a { host b; tls dane }", "1:23: \"tls dane\" is not in this release" },
+        { "route direct { tls dane }", "1:16: \"tls dane\" is not in this release" },
         { "users { verify x }", "1:9: \"verify\" is not in this release" },
-        { "delivery { rate 30/min }", "1:12: \"rate\" is not in this release" },
         { "log { format json }", "1:7: \"format json\" is not in this release" },
         { "log { syslog }", "1:7: \"syslog\" is not in this release" },
     };
@@ -560,6 +622,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_defaults),   cmocka_unit_test(test_every_directive),
         cmocka_unit_test(test_listeners),  cmocka_unit_test(test_submission), cmocka_unit_test(test_routes),
+        cmocka_unit_test(test_logins),
         cmocka_unit_test(test_schedules),  cmocka_unit_test(test_load),
         cmocka_unit_test(test_default_hostname),  cmocka_unit_test(test_references),
         cmocka_unit_test(test_errors),     cmocka_unit_test(test_warnings),
