@@ -125,6 +125,19 @@ static bool same_ways(const struct delivery_policy *a, const struct delivery_pol
     return true;
 }
 
+/* Whatever was wrong with a smart host may be put right: its mail need not
+ * wait any longer. */
+static void pump_changed(struct dispatch *d)
+{
+    for (size_t i = 0; i < d->smarts.count; i++) {
+        struct smart *s = d->smarts.list[i];
+
+        if (s->changed)
+            fail_over_pump(d, s);
+        s->changed = false;
+    }
+}
+
 void dispatch_reload(struct dispatch *d, struct delivery_policy *policy)
 {
     struct delivery_policy *old = d->policy;
@@ -136,6 +149,7 @@ void dispatch_reload(struct dispatch *d, struct delivery_policy *policy)
         schedule_each(d->sched, reconsider, d);
     }
     policy_unref(old);
+    pump_changed(d);
 }
 
 /* ---- views ------------------------------------------------------------------------ */

@@ -162,6 +162,7 @@ void smart_login_refused(struct smart *s)
 /* A new definition may be what makes an ill host well: all may be tried. */
 static void smart_take(struct smart *s, const struct smarthost *sh, uint64_t now_ms)
 {
+    s->changed = true;
     s->version++;
     s->tls = sh->tls;
     s->connections_max = sh->connections;

@@ -42,6 +42,7 @@ struct smart {
     unsigned connections;     /* open or opening */
     struct rate_limit rate;
     struct rate_meter meter;
+    bool changed;             /* since the last reload was looked at */
     unsigned version;         /* of the login and the TLS policy: connections of another one are not used */
     struct hop **hops;        /* in order of preference */
     size_t hop_count;
