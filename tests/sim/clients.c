@@ -264,7 +264,7 @@ static void client_ended(void *ctx)
     free(c);
 }
 
-static const struct peer_ops client_peer = { client_data, client_ended, NULL };
+static const struct peer_ops client_peer = { .data = client_data, .ended = client_ended };
 
 static void accept_on(struct wire *w)
 {

@@ -77,6 +77,7 @@ void life_start(struct sim *sim)
     open_queue(sim, l);
     opt.home = &l->loops[0].base;
     opt.queue = l->queue;
+    opt.tls = (struct tls_client *)sim; /* nobody looks into it */
     l->dispatch = dispatch_new(&opt);
     check(sim, dispatch_recover(l->dispatch), "finding what is stored");
     start_services(sim, l);

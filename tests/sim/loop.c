@@ -93,6 +93,7 @@ static void wire_free_if_done(struct wire *w)
     pipe_drop(w->sim, &w->up);
     pipe_drop(w->sim, &w->down);
     timers_disarm(&w->sim->timers, &w->opening_timer);
+    timers_disarm(&w->sim->timers, &w->shake_timer);
     marks_drop(w);
     buf_release(&w->in);
     buf_release(&w->s.out);
@@ -281,6 +282,7 @@ static void do_close(struct stream *s, bool finish)
         broken(sim, "a stream was closed twice");
     loop_disarm(&w->loop->base, &w->deadline);
     timers_disarm(&sim->timers, &w->opening_timer);
+    timers_disarm(&sim->timers, &w->shake_timer);
     if (!w->told)
         engine_heard(w);
     if (finish && w->open)
@@ -395,7 +397,7 @@ static void do_timers_changed(struct loop *l)
 {
 }
 
-static const struct loop_ops loop_ops = { .post = do_post, .timers_changed = do_timers_changed, .connect = do_connect };
+static const struct loop_ops loop_ops = { .post = do_post, .timers_changed = do_timers_changed, .connect = do_connect, .secure = sim_secure };
 
 void loop_init(struct sim_loop *l, struct sim *sim, struct life *life, unsigned index)
 {
@@ -470,7 +472,11 @@ static void wire_turn(struct wire *w)
         remote_accept(w->host, w);
         w->s.events->opened(w->s.ctx);
     }
-    if (!w->engine_closed && !w->told && !w->paused && buf_len(&w->in) > 0)
+    if (w->secured_due && !w->told) {
+        w->secured_due = false;
+        w->s.events->opened(w->s.ctx);
+    }
+    if (!w->engine_closed && !w->told && !w->paused && !w->securing && buf_len(&w->in) > 0)
         give_data(w);
     if (!w->engine_closed && !w->told && w->drained_due) {
         w->drained_due = false;
@@ -538,6 +544,7 @@ void loop_abandon(struct sim_loop *l)
         if (w->engine_closed)
             continue; /* its end is on its way */
         timers_disarm(&w->sim->timers, &w->opening_timer);
+        timers_disarm(&w->sim->timers, &w->shake_timer);
         pipe_drop(w->sim, &w->down);
         /* Half of what was with the kernel may still arrive. */
         if (chance(w->sim, 50))

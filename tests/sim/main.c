@@ -131,12 +131,13 @@ static void show_counts(const struct counts *c)
            (unsigned long long)c->warnings);
     printf("# %llu restarts, %llu in doubt, %llu lost connections, %llu body files, %llu failed "
            "DNS answers, "
-           "%llu failed commits, %llu orders, %llu reloads, %llu repaired, %llu steps\n",
+           "%llu failed commits, %llu orders, %llu reloads, %llu repaired, %llu TLS, %llu failed, %llu steps\n",
            (unsigned long long)c->restarts, (unsigned long long)c->doubts,
            (unsigned long long)c->cuts, (unsigned long long)c->blobs,
            (unsigned long long)c->dns_failures, (unsigned long long)c->commit_failures,
            (unsigned long long)c->orders, (unsigned long long)c->reloads,
-           (unsigned long long)c->repaired, (unsigned long long)c->steps);
+           (unsigned long long)c->repaired, (unsigned long long)c->tls, (unsigned long long)c->tls_failed,
+           (unsigned long long)c->steps);
     printf("# %llu told that they were passed on, %llu failures not told as asked, %llu held for a "
            "time, %llu chunks\n",
            (unsigned long long)c->relayed_dsns, (unsigned long long)c->silenced,

@@ -8,7 +8,7 @@
 const char *const plant_names[PLANT_COUNT] = {
     "none",         "early-ack",  "drop-deferred", "retry-soon", "unscheduled",
     "lose-outcome", "dns-bounce", "no-dsn",        "two-dsns",   "torn-body",
-    "lose-wishes",  "go-early",
+    "lose-wishes",  "go-early",   "in-clear",
 };
 
 /* The wrapped functions have no context of ours. */
@@ -79,6 +79,15 @@ struct smtp_server *__wrap_smtp_server_new(const struct smtp_server_options *opt
 
     smtp_server_offer_release(s, DAY_MS, &planted->clock);
     return s;
+}
+
+/* ---- TLS ------------------------------------------------------------------------- */
+
+enum smtp_client_tls __wrap_conn_tls_wish(const struct conn *c)
+{
+    enum smtp_client_tls wish = __real_conn_tls_wish(c);
+
+    return wish == SMTP_CLIENT_TLS_REQUIRED && now(PLANT_IN_CLEAR, 30) ? SMTP_CLIENT_TLS_OPTIONAL : wish;
 }
 
 /* ---- outcomes ------------------------------------------------------------------ */

@@ -4,6 +4,7 @@
 
 #include "tests/sim/sim.h"
 
+#include "delivery/conn_internal.h"
 #include "delivery/mx.h"
 #include "mail/dsn.h"
 
@@ -28,6 +29,7 @@ WRAPPED(struct message *, bounce_compose, struct queue *q, const struct message 
 WRAPPED(void, smtp_client_content, struct smtp_client *c, struct slice bytes, bool last);
 WRAPPED(struct smtp_server *, smtp_server_new, const struct smtp_server_options *opt,
         const struct smtp_server_handler *handler, void *ctx);
+WRAPPED(enum smtp_client_tls, conn_tls_wish, const struct conn *c);
 WRAPPED(int, mdb_txn_commit, MDB_txn *txn);
 
 #endif

@@ -9,6 +9,8 @@
 #include "mail/param.h"
 
 enum fault { F_NONE, F_4XX, F_5XX, F_421, F_CLOSE, F_RESET, F_HANG, F_HOLE };
+/* What comes of TLS on one connection. */
+enum fate { FATE_GOOD, FATE_STRIPPED, FATE_REFUSED, FATE_NO_HANDSHAKE, FATE_SILENT, FATE_BAD_CERT, FATE_INJECTED };
 enum stage { ST_GREETING, ST_HELLO, ST_MAIL, ST_RCPT, ST_DATA, ST_CONTENT, ST_DOT };
 
 struct remote {
@@ -17,6 +19,8 @@ struct remote {
     struct wire *wire;
     struct buf in;
     bool hello, in_data, dead; /* dead: nothing more is said or heard */
+    enum fate fate;
+    bool secured, injected;
     bool dsn, chunking;        /* were offered */
     bool in_chunk, chunk_last, chunk_unwanted;
     uint64_t chunk_left;
@@ -175,6 +179,59 @@ static enum fault suffers(struct remote *r, enum stage st, struct rcpt **about, 
     }
 }
 
+/* ---- TLS ------------------------------------------------------------------------------- */
+
+static enum fate choose_fate(struct remote *r)
+{
+    if (!r->host->tls)
+        return FATE_STRIPPED;
+    if (r->sim->healed || host_mode(r->host) != MODE_FLAKY || chance(r->sim, 60))
+        return FATE_GOOD;
+    return (enum fate)(1 + roll(r->sim, FATE_INJECTED));
+}
+
+static void do_starttls(struct remote *r)
+{
+    if (r->secured || r->fate == FATE_STRIPPED)
+        broken(r->sim, "STARTTLS that was not offered");
+    if (r->fate == FATE_REFUSED) {
+        say(r, "454 4.7.0 TLS not available");
+        return;
+    }
+    if (r->fate == FATE_INJECTED) {
+        r->injected = true;
+        say(r, "220 go\r\n250-evil\r\n250 SIZE 1");
+        return;
+    }
+    say(r, "220 go");
+}
+
+static enum shake remote_secure(void *ctx, bool verify)
+{
+    struct remote *r = ctx;
+
+    if (r->dead || r->fate == FATE_SILENT)
+        return SHAKE_SILENT;
+    if (r->fate == FATE_NO_HANDSHAKE || r->injected || (verify && r->fate == FATE_BAD_CERT))
+        return SHAKE_FAILS;
+    r->secured = true;
+    r->hello = false;
+    return SHAKE_WORKS;
+}
+
+/* Whatever else goes wrong: nothing for such a domain is said without TLS. */
+static void check_tls(struct remote *r, struct slice path)
+{
+    const struct domain *d = domain_by_name(r->sim, slice_from(path, slice_find(path, '@') + 1));
+
+    if (d == NULL || d->tls < HOP_TLS_REQUIRED)
+        return;
+    if (!r->secured)
+        broken(r->sim, "mail for %.*s in the clear", (int)path.len, path.ptr);
+    if (d->tls == HOP_TLS_VERIFIED && r->fate == FATE_BAD_CERT)
+        broken(r->sim, "mail for %.*s to somebody else's certificate", (int)path.len, path.ptr);
+}
+
 /* ---- a transaction ------------------------------------------------------------------- */
 
 static void forget(struct remote *r)
@@ -261,6 +318,7 @@ static void do_rcpt(struct remote *r, struct slice line)
     rc = ledger_find(r->sim, path);
     if (rc == NULL && buf_len(&r->from) != 0)
         broken(r->sim, "mail for <%.*s>, whom nobody wrote to", (int)path.len, path.ptr);
+    check_tls(r, path);
     if (rc != NULL) {
         check_notify(r, rc, line);
         ledger_attempt(r->sim, rc);
@@ -426,8 +484,8 @@ static void do_hello(struct remote *r, struct slice line)
 
         r->dsn = r->host->dsn;
         r->chunking = r->host->chunking;
-        snprintf(text, sizeof text, "250-hello%s%s%s%s%s\r\n250 HELP",
-                 r->dsn ? "\r\n250-DSN" : "", r->chunking ? "\r\n250-CHUNKING" : "",
+        snprintf(text, sizeof text, "250-hello%s%s%s%s%s%s\r\n250 HELP",
+                 !r->secured && r->fate != FATE_STRIPPED ? "\r\n250-STARTTLS" : "", r->dsn ? "\r\n250-DSN" : "", r->chunking ? "\r\n250-CHUNKING" : "",
                  r->host->pipelining ? "\r\n250-PIPELINING" : "",
                  r->host->eightbit ? "\r\n250-8BITMIME" : "",
                  r->host->size ? "\r\n250-SIZE 50000000" : "");
@@ -438,6 +496,8 @@ static void do_hello(struct remote *r, struct slice line)
 static void command(struct remote *r, struct slice line)
 {
     trace(r->sim, "%s < %.*s", r->host->name, (int)line.len, line.ptr);
+    if (r->injected)
+        broken(r->sim, "the session goes on behind injected replies");
     if (slice_starts_nocase(line, SLICE("EHLO")) || slice_starts_nocase(line, SLICE("HELO"))) {
         do_hello(r, line);
     } else if (slice_starts_nocase(line, SLICE("MAIL FROM:"))) {
@@ -448,6 +508,8 @@ static void command(struct remote *r, struct slice line)
         do_data(r);
     } else if (slice_starts_nocase(line, SLICE("BDAT ")) && r->chunking) {
         do_bdat(r, line);
+    } else if (slice_eq_nocase(line, SLICE("STARTTLS"))) {
+        do_starttls(r);
     } else if (slice_eq_nocase(line, SLICE("RSET"))) {
         forget(r);
         say(r, "250 2.0.0 ok");
@@ -548,7 +610,7 @@ static void remote_ended(void *ctx)
     free(r);
 }
 
-static const struct peer_ops remote_peer = { remote_data, remote_ended, remote_unheard };
+static const struct peer_ops remote_peer = { remote_data, remote_ended, remote_unheard, remote_secure };
 
 void remote_accept(struct host *h, struct wire *w)
 {
@@ -558,6 +620,7 @@ void remote_accept(struct host *h, struct wire *w)
     r->host = h;
     r->sim = h->sim;
     r->wire = w;
+    r->fate = choose_fate(r);
     w->peer = &remote_peer;
     w->peer_ctx = r;
     h->conns++;

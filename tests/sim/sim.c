@@ -184,9 +184,28 @@ static void never_released(struct delivery_policy *p)
 /* They tear groups apart and put them together again, but lead nowhere new. */
 static const struct route more_routes[] = {
     { .to = "nobody.test", .action = ROUTE_HOLD },
-    { .to = "d2.test", .action = ROUTE_DIRECT },
-    { .from = "<>", .action = ROUTE_DIRECT },
+    { .to = "d2.test", .action = ROUTE_DIRECT, .tls = HOP_TLS_OPTIONAL },
+    { .from = "<>", .action = ROUTE_DIRECT, .tls = HOP_TLS_OPTIONAL },
 };
+
+/* Domains that must not be spoken to in the clear; as in world.c. */
+static const struct route tls_routes[] = {
+    { .to = "d3.test", .action = ROUTE_DIRECT, .tls = HOP_TLS_REQUIRED },
+    { .to = "d4.test", .action = ROUTE_DIRECT, .tls = HOP_TLS_VERIFIED },
+};
+
+static void make_routes(struct sim *sim)
+{
+    size_t n = countof(tls_routes);
+
+    memcpy(sim->routes, tls_routes, sizeof tls_routes);
+    memcpy(sim->more_routes, tls_routes, sizeof tls_routes);
+    memcpy(sim->more_routes + n, more_routes, sizeof more_routes);
+    sim->policy.routes = sim->routes;
+    sim->policy.route_count = n;
+    sim->other_policy.routes = sim->more_routes;
+    sim->other_policy.route_count = n + countof(more_routes);
+}
 
 static void make_policy(struct sim *sim)
 {
@@ -203,7 +222,7 @@ static void make_policy(struct sim *sim)
     *p = (struct delivery_policy){
         .release = never_released,
         .hostname = OWN_NAME,
-        .fallback = { .action = ROUTE_DIRECT },
+        .fallback = { .action = ROUTE_DIRECT, .tls = HOP_TLS_OPTIONAL },
         .port = 25,
         .ipv4 = true,
         .ipv6 = true,
@@ -223,8 +242,7 @@ static void make_policy(struct sim *sim)
     };
     atomic_init(&p->refs, 1);
     sim->other_policy = *p;
-    sim->other_policy.routes = more_routes;
-    sim->other_policy.route_count = countof(more_routes);
+    make_routes(sim);
 }
 
 static void make_settings(struct sim *sim)

@@ -16,6 +16,7 @@
 #include "base/mem.h"
 #include "delivery/dispatch.h"
 #include "net/stream.h"
+#include "net/tls.h"
 #include "queue/history.h"
 #include "queue/queue.h"
 #include "relayd/acceptor.h"
@@ -48,6 +49,7 @@ enum plant {
     PLANT_TORN_BODY,     /* a byte of a body changes on its way */
     PLANT_LOSE_WISHES,   /* what its sender asked for is forgotten */
     PLANT_GO_EARLY,      /* and when it was to go */
+    PLANT_IN_CLEAR,      /* mail that must be encrypted goes in the clear */
     PLANT_COUNT,
     /* Not caught but healed, by the engine's own audit. */
     PLANT_FORGOTTEN, /* a new message is not scheduled */
@@ -69,7 +71,7 @@ struct options {
 struct counts { /* what happened, to see that the seeds reach everything */
     uint64_t steps, messages, recipients, acked, unacked, delivered, duplicates, bounced, expired,
         dropped, doubts, restarts, dsns, warnings, blobs, cuts, dns_failures, commit_failures,
-        orders, repaired, reloads, relayed_dsns, silenced, held_for, chunks;
+        orders, repaired, reloads, tls, tls_failed, relayed_dsns, silenced, held_for, chunks;
 };
 
 /* One mark of `what` when the engine has been given the bytes up to `offset`. */
@@ -107,12 +109,15 @@ struct pipe { /* one direction; in order, late */
     size_t in_flight;
 };
 
+enum shake { SHAKE_WORKS, SHAKE_FAILS, SHAKE_SILENT };
+
 /* The world's end of a connection. None runs from inside a call to wire_*. */
 struct peer_ops {
     void (*data)(void *ctx, struct slice bytes);
     void (*ended)(void *ctx); /* the engine's end is gone; the wire must not be used any more */
     void (*unheard)(
         void *ctx); /* the engine learns at this moment that the connection is over; or NULL */
+    enum shake (*secure)(void *ctx, bool verify); /* the engine's handshake has come */
 };
 
 struct wire {
@@ -141,8 +146,15 @@ struct wire {
     struct timer opening_timer;       /* the world's: when the connection is made or refused */
     struct err opening_err;
     struct host *host;
+    struct timer shake_timer; /* the world's: when the handshake comes to its end */
+    bool securing, verify, secured_due;
+    struct tls_info tls;
     unsigned refs;
 };
+
+/* secure.c */
+struct err sim_secure(struct stream *inner, struct tls_client *client, const struct tls_target *to,
+                      struct stream **out);
 
 void loop_init(struct sim_loop *l, struct sim *sim, struct life *life, unsigned index);
 bool loop_runnable(const struct sim_loop *l);
@@ -189,6 +201,7 @@ struct host {
     unsigned phase_count;
     unsigned limit; /* connections at once; 0 = any */
     unsigned conns;
+    bool tls; /* offers STARTTLS, when it is well */
     bool pipelining, size, eightbit, ehlo, enhanced, dsn, chunking;
     bool slow;
 };
@@ -218,6 +231,7 @@ struct domain {
     struct phase *phases; /* of its name servers */
     unsigned phase_count;
     uint32_t ttl_ms;
+    enum hop_tls tls; /* what our route to it wants */
     uint64_t permanent_until_ms; /* a permanent answer was given that holds until then */
     uint64_t last_bad_ms; /* when anything about it was last not well, as met by the engine */
 };
@@ -370,6 +384,7 @@ struct sim {
     struct dns_zone zone;
     struct ledger ledger;
     struct counts counts;
+    struct route routes[8], more_routes[8];
     struct delivery_policy policy,
         other_policy; /* the other one has more routes to the same ends */
     bool reloaded;    /* the other one rules */

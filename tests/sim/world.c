@@ -80,6 +80,7 @@ static struct host *add_host(struct sim *sim, bool steady, bool dead)
     h->enhanced = chance(sim, 80);
     h->dsn = chance(sim, 50);
     h->chunking = chance(sim, 60);
+    h->tls = chance(sim, 60);
     if (steady)
         return h;
     h->slow = chance(sim, 15);
@@ -156,6 +157,12 @@ static void add_domain(struct sim *sim, enum domain_kind kind)
     if (d->host_count == 0 &&
         (kind == DOMAIN_USUAL || kind == DOMAIN_CHANGING || kind == DOMAIN_DEAD))
         d->kind = DOMAIN_NO_NAME; /* no hosts left to give */
+    d->tls = HOP_TLS_OPTIONAL;
+    if (d->index == 3 || d->index == 4) { /* see the routes in sim.c */
+        d->tls = d->index == 3 ? HOP_TLS_REQUIRED : HOP_TLS_VERIFIED;
+        for (unsigned i = 0; i < d->host_count; i++)
+            d->hosts[i]->tls = d->hosts[i]->ehlo = true;
+    }
     if (kind == DOMAIN_USUAL && chance(sim, 40))
         make_phases(sim, &d->phases, &d->phase_count, DNS_GONE, DAY_MS);
     if (kind == DOMAIN_CHANGING)
