@@ -14,7 +14,7 @@ build_packages=(
 
 # What ./check needs besides: clients, oracles and the tools of the tests.
 check_packages=(
-    python3 python3-pytest python3-pytest-xdist python3-dnspython python3-dkim mandoc
+    python3 python3-pytest python3-pytest-xdist python3-dnspython python3-dkim python3-cryptography mandoc
     swaks libnet-ssleay-perl libio-socket-ssl-perl libauthen-sasl-perl libdigest-hmac-perl
     curl msmtp openssl
 )

@@ -11,6 +11,7 @@ from lab import ports, wait
 from lab import relayd as relayd_module
 from lab import postfix as postfix_module
 from lab.dns import Dns, FakeDns
+from lab.pki import Pki
 from lab.relayd import Relayd
 from lab.sink import Sink
 
@@ -47,6 +48,7 @@ class Lab:
         self.folder = folder
         self.relayds, self.others = [], []
         self._mx_port = None
+        self._pki = None
 
     @property
     def mx_port(self):
@@ -68,6 +70,12 @@ class Lab:
     def mx(self, number, **options):
         """A sink at 127.0.0.NUMBER on the MX port."""
         return self.sink(f"127.0.0.{number}", self.mx_port, name=f"mx{number}.test", **options)
+
+    @property
+    def pki(self):
+        if self._pki is None:
+            self._pki = Pki(self.folder / "pki")
+        return self._pki
 
     def dns(self, records=""):
         return self._keep(Dns(self.folder / f"dns{len(self.others)}", records))

@@ -1,8 +1,8 @@
 """The far end: an SMTP server that stores mail, and misbehaves on request.
 
-Every step of a session has a name: connect ehlo helo mail rcpt data eod bdat
-rset noop vrfy quit, and content (once, after 354, before the content is read). A
-script for a step decides the answer:
+Every step of a session has a name: connect ehlo helo starttls auth mail rcpt
+data eod bdat rset noop vrfy quit, content (once, after 354, before the content
+is read) and handshake (instead of TLS). A script for a step decides the answer:
 
     sink.on("rcpt", "450 4.7.1 come back later")         always
     sink.on("eod", ["451 4.3.0 no", None])               one each, then as usual
@@ -11,11 +11,20 @@ script for a step decides the answer:
 An answer is text (CR LF is added), bytes (sent as they are), CLOSE, RESET,
 HANG (silence until the peer leaves or the sink stops), Then(text, CLOSE), Slow
 (seconds, answer), or None for what a good server would say.
+
+With `tls`, an SSL context (lab/pki.py), it offers STARTTLS, or begins with TLS
+when `implicit`. With `logins` {user: password} or `tokens` {user: token} it
+offers `mechanisms`, under TLS unless `auth_in_clear`, and wants a login.
 """
 
+import base64
 import dataclasses
+import hashlib
+import hmac
+import os
 import re
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -52,6 +61,9 @@ class Message:
     connection: int
     at: float
     peer: tuple
+    tls: str = None  # the version, or None in the clear
+    login: str = None  # who sent it
+    resumed: bool = False
 
     @property
     def header(self):
@@ -82,6 +94,10 @@ class Session:
         self.sink, self.sock, self.number, self.peer = sink, sock, number, peer
         self.buffer = b""
         self.helo = ""
+        self.tls = None
+        self.resumed = False
+        self.login = None
+        self.mechanism = None
         self.commands = []
         self.reset()
 
@@ -184,6 +200,9 @@ class Session:
             self.number,
             time.monotonic(),
             self.peer,
+            self.tls,
+            self.login,
+            self.resumed,
         )
 
     def end_of_message(self, content):
@@ -200,12 +219,16 @@ class Session:
     # -- the dialogue
 
     def run(self):
+        if self.sink.implicit:
+            self.handshake()
         self.say("connect", None, f"220 {self.sink.name} ESMTP sink")
         while True:
             line = self.line()
             self.commands.append(line)
             verb, _, argument = line.partition(b" ")
             verb = verb.decode("ascii", "replace").lower()
+            if verb == "auth" and self.tls is None and not self.sink.auth_in_clear:
+                self.sink.violations.append("AUTH in the clear")
             method = getattr(self, "do_" + verb, None)
             if method is None:
                 self.send("500 5.5.2 unknown command")
@@ -214,6 +237,10 @@ class Session:
 
     def greeting(self):
         lines = [self.sink.name, *self.sink.extensions]
+        if self.sink.tls is not None and self.tls is None:
+            lines.append("STARTTLS")
+        if self.sink.wants_login and (self.tls is not None or self.sink.auth_in_clear):
+            lines.append("AUTH " + self.sink.mechanisms)
         last = len(lines) - 1
         return "\r\n".join(f"250{' ' if i == last else '-'}{t}" for i, t in enumerate(lines))
 
@@ -226,6 +253,97 @@ class Session:
         self.reset()
         if self.say("helo", argument, f"250 {self.sink.name}"):
             self.helo = argument.decode("utf-8", "replace")
+
+    def handshake(self):
+        answer = self.sink.scripted("handshake", self, None)
+        if answer is not None:
+            self.fill()  # the client's first word: what comes before it is an injection
+            self.act(answer)
+            raise Closed
+        self.sock = self.sink.tls.wrap_socket(self.sock, server_side=True)
+        self.tls = self.sock.version()
+        self.resumed = self.sock.session_reused
+        self.buffer = b""
+        self.reset()
+        self.helo = ""
+
+    def do_starttls(self, argument):
+        if self.sink.tls is None or self.tls is not None:
+            self.send("502 5.5.1 no")
+        elif self.say("starttls", argument, "220 2.0.0 go"):
+            self.handshake()
+
+    # -- logging in
+
+    def ask(self, challenge):
+        """The response to a challenge, both in the clear; None: cancelled."""
+        self.send("334 " + base64.b64encode(challenge).decode())
+        line = self.line()
+        return None if line == b"*" else base64.b64decode(line, validate=True)
+
+    def check_password(self, user, password):
+        known = self.sink.logins.get(user.decode())
+        return user.decode() if known is not None and password.decode() == known else None
+
+    def auth_plain(self, first):
+        response = self.ask(b"") if first is None else first
+        _, user, password = response.split(b"\0")
+        return self.check_password(user, password)
+
+    def auth_login(self, first):
+        user = self.ask(b"Username:")
+        return self.check_password(user, self.ask(b"Password:"))
+
+    def auth_xoauth2(self, first):
+        response = self.ask(b"") if first is None else first
+        fields = dict(f.split(b"=", 1) for f in response.split(b"\1") if f)
+        user = fields[b"user"].decode()
+        if fields[b"auth"] == b"Bearer " + self.sink.tokens.get(user, "").encode():
+            return user
+        assert self.ask(b'{"status":"400","schemes":"Bearer"}') == b""
+        return None
+
+    def auth_scram(self, first, plus=False):
+        first = self.ask(b"") if first is None else first
+        header, user, nonce = re.match(rb"((?:n|y|p=tls-exporter),,)n=([^,]*),r=(.*)$", first).groups()
+        password = self.sink.logins.get(user.decode(), "nobody's").encode()
+        salt, count = os.urandom(12), 4096
+        nonce += base64.b64encode(os.urandom(12))
+        server_first = b"r=%s,s=%s,i=%d" % (nonce, base64.b64encode(salt), count)
+        final = self.ask(server_first)
+        if final is None:
+            return None
+        bare, _, proof = final.rpartition(b",p=")
+        salted = hashlib.pbkdf2_hmac("sha256", password, salt, count)
+        message = first[len(header) :] + b"," + server_first + b"," + bare
+        client_key = hmac.digest(salted, b"Client Key", "sha256")
+        signature = hmac.digest(hashlib.sha256(client_key).digest(), message, "sha256")
+        expected = bytes(a ^ b for a, b in zip(client_key, signature))
+        if base64.b64decode(proof) != expected or b"c=" + base64.b64encode(header) not in bare:
+            return None
+        server_key = hmac.digest(salted, b"Server Key", "sha256")
+        if self.ask(b"v=" + base64.b64encode(hmac.digest(server_key, message, "sha256"))) != b"":
+            return None
+        return user.decode()
+
+    def do_auth(self, argument):
+        words = argument.decode().split()
+        method = {
+            "PLAIN": self.auth_plain,
+            "LOGIN": self.auth_login,
+            "XOAUTH2": self.auth_xoauth2,
+            "SCRAM-SHA-256": self.auth_scram,
+        }.get(words[0])
+        answer = self.sink.scripted("auth", self, argument)
+        if answer is not None:
+            self.act(answer)
+            return
+        if method is None:
+            self.send("504 5.5.4 unknown mechanism")
+            return
+        self.mechanism = words[0]
+        self.login = method(base64.b64decode(words[1], validate=True) if len(words) > 1 else None)
+        self.send("235 2.7.0 welcome" if self.login else "535 5.7.8 who are you?")
 
     @staticmethod
     def path(argument):
@@ -240,6 +358,8 @@ class Session:
             self.send("501 5.5.4 MAIL FROM:<path>")
         elif self.mail_from is not None:
             self.send("503 5.5.1 nested MAIL")
+        elif self.sink.wants_login and self.login is None:
+            self.send("530 5.7.0 log in first")
         elif self.say("mail", argument, "250 2.1.0 ok"):
             self.mail_from, self.mail_args = path, args
 
@@ -294,9 +414,25 @@ class Session:
 class Sink:
     EXTENSIONS = ("PIPELINING", "8BITMIME", "SIZE 104857600", "ENHANCEDSTATUSCODES")
 
-    def __init__(self, host="127.0.0.1", port=0, name="sink.test", extensions=EXTENSIONS):
+    def __init__(
+        self,
+        host="127.0.0.1",
+        port=0,
+        name="sink.test",
+        extensions=EXTENSIONS,
+        tls=None,
+        implicit=False,
+        logins=None,
+        tokens=None,
+        mechanisms="PLAIN LOGIN",
+        auth_in_clear=False,
+    ):
         self.name = name
         self.extensions = extensions
+        self.tls, self.implicit = tls, implicit
+        self.logins, self.tokens = logins or {}, tokens or {}
+        self.mechanisms, self.auth_in_clear = mechanisms, auth_in_clear
+        self.wants_login = bool(logins or tokens)
         self.messages = []  # answered positively
         self.seen = []  # arrived whole, whatever the answer
         self.violations = []  # what no sender may ever do
@@ -357,7 +493,7 @@ class Sink:
     def _serve(session):
         try:
             session.run()
-        except (Closed, OSError):
+        except (Closed, OSError, ssl.SSLError):
             pass
         finally:
             session.sock.close()
