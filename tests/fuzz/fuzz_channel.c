@@ -43,6 +43,9 @@ static void check_message(const struct channel_message *m)
     for (size_t i = 0; i < m->listener_count; i++)
         if (m->listeners[i].fd < 0)
             abort();
+    if ((m->type == CHANNEL_LINK) != (m->link.fd >= 0) || m->link.peer >= PROCESS_KINDS ||
+        m->link.index >= SIGN_WORKERS_MAX)
+        abort();
     if ((m->type == CHANNEL_START || m->type == CHANNEL_RELOAD) != (m->bundle_fd >= 0))
         abort();
 }

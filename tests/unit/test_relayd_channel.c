@@ -100,6 +100,40 @@ static void test_small_messages(void **state)
     pair_close(&p);
 }
 
+static void test_links(void **state)
+{
+    static const enum process_kind peers[] = { PROCESS_ENGINE, PROCESS_ACCOUNTS, PROCESS_SIGN };
+    size_t before = open_descriptors();
+    struct pair p = pair_open();
+    struct channel_message m;
+    char got[8] = { 0 };
+
+    for (size_t i = 0; i < countof(peers); i++) {
+        struct channel_link link = { memfd_create("link", MFD_CLOEXEC), peers[i], (uint32_t)i };
+
+        assert_int_equal(pwrite(link.fd, "end", 3, 0), 3);
+        assert_ok(channel_send_link(p.parent, &link));
+        close(link.fd); /* the sender's again at once */
+    }
+    for (size_t i = 0; i < countof(peers); i++) {
+        int fd;
+
+        receive(p.child, &m, CHANNEL_LINK);
+        assert_int_equal(m.link.peer, peers[i]);
+        assert_int_equal(m.link.index, i);
+        assert_int_equal(m.bundle_fd, -1);
+        fd = i == 0 ? channel_take_fd(&m.link.fd) : -1; /* the others go with the message */
+        channel_message_release(&m);
+        if (fd >= 0) {
+            assert_int_equal(pread(fd, got, sizeof got, 0), 3);
+            assert_string_equal(got, "end");
+            close(fd);
+        }
+    }
+    pair_close(&p);
+    assert_int_equal(open_descriptors(), before);
+}
+
 /* Listeners arrive as the files they were, in order, however many packets it takes. */
 static void check_config(size_t count)
 {
@@ -297,6 +331,7 @@ static void test_hostile_child(void **state)
         { "unknown type", { 0, 1, CHANNEL_STOPPED + 1, 0, 0, 0, "" }, 0, 0, ERR_PROTOCOL },
         { "huge type", { 0, 1, 65535, 0, 0, 0, "" }, 0, 0, ERR_PROTOCOL },
         { "the parent's START", { 0, 1, CHANNEL_START, 0, 1, 0, "" }, 0, 1, ERR_PROTOCOL },
+        { "the parent's LINK", { 8, 1, CHANNEL_LINK, 0, 1, 0, "" }, 8, 1, ERR_PROTOCOL },
         { "the parent's STOP", { 4, 1, CHANNEL_STOP, 0, 0, 0, "abcd" }, 4, 0, ERR_PROTOCOL },
         { "length too small", { 1, 1, CHANNEL_STATUS, 0, 0, 0, "ab" }, 2, 0, ERR_PROTOCOL },
         { "length too large", { 9, 1, CHANNEL_STATUS, 0, 0, 0, "ab" }, 2, 0, ERR_PROTOCOL },
@@ -346,6 +381,12 @@ static void test_hostile_shapes(void **state)
         { "empty STOP", { 0, 1, CHANNEL_STOP, 0, 0, 0, "" }, 0, 0 },
         { "long STOP", { 5, 1, CHANNEL_STOP, 0, 0, 0, "abcde" }, 5, 0 },
         { "empty outcome", { 0, 1, CHANNEL_RELOAD_OUTCOME, 0, 0, 0, "" }, 0, 0 },
+        { "link without an end", { 8, 1, CHANNEL_LINK, 0, 0, 0, "\1" }, 8, 0 },
+        { "link with two", { 8, 1, CHANNEL_LINK, 0, 2, 0, "\1" }, 8, 2 },
+        { "short link", { 4, 1, CHANNEL_LINK, 0, 1, 0, "\1" }, 4, 1 },
+        { "long link", { 12, 1, CHANNEL_LINK, 0, 1, 0, "\1" }, 12, 1 },
+        { "link to nobody we know", { 8, 1, CHANNEL_LINK, 0, 1, 0, "\3" }, 8, 1 },
+        { "link to one too many", { 8, 1, CHANNEL_LINK, 0, 1, 0, "\2\0\0\0\40" }, 8, 1 },
         { "outcome of 2", { 1, 1, CHANNEL_RELOAD_OUTCOME, 0, 0, 0, "\2" }, 1, 0 },
     };
     size_t before = open_descriptors();
@@ -465,6 +506,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_small_messages),
+        cmocka_unit_test(test_links),
         cmocka_unit_test(test_config),
         cmocka_unit_test(test_descriptor_taken),
         cmocka_unit_test(test_slow_reader),
