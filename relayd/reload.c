@@ -221,15 +221,22 @@ static void retry_fired(struct timer *timer)
     next_step(container_of(timer, struct tree, reload.retry));
 }
 
-/* No verdict: the engine may still take it, and then both must have it. */
+/* No verdict on the engine: it may still take it, and then all must have it.
+ * The others carry no mail: one that hangs is started again, and may do better
+ * with the next reload. */
 static void patience_fired(struct timer *timer)
 {
     struct tree *t = container_of(timer, struct tree, reload.patience);
 
-    tree_foreach(p, t)
-        if (p->answer == ANSWER_AWAITED)
-            log_warning("parent", "%s[%d] has not answered to the reload for %u s", p->name,
-                        (int)p->pid, (unsigned)(PATIENCE_MS / SECOND_MS));
+    tree_foreach(p, t) {
+        if (p->answer != ANSWER_AWAITED)
+            continue;
+        log_warning("parent", "%s[%d] has not answered to the reload for %u s%s", p->name,
+                    (int)p->pid, (unsigned)(PATIENCE_MS / SECOND_MS),
+                    p->kind != PROCESS_ENGINE ? " and is killed" : "");
+        if (p->kind != PROCESS_ENGINE)
+            process_kill(p);
+    }
 }
 
 void reload_init(struct tree *t)

@@ -27,7 +27,7 @@ static void restart_fired(struct timer *timer)
     process_start(container_of(timer, struct process, restart));
 }
 
-static void kill_now(struct process *p)
+void process_kill(struct process *p)
 {
     if (p->pid > 0 && !p->reaped)
         kill(p->pid, SIGKILL);
@@ -38,7 +38,7 @@ static void kill_fired(struct timer *timer)
     struct process *p = container_of(timer, struct process, kill);
 
     log_warning("parent", "%s[%d] did not end in time and is killed", p->name, (int)p->pid);
-    kill_now(p);
+    process_kill(p);
 }
 
 void processes_init(struct tree *t)
@@ -63,7 +63,7 @@ void processes_init(struct tree *t)
 void processes_kill(struct tree *t)
 {
     tree_foreach(p, t)
-        kill_now(p);
+        process_kill(p);
 }
 
 /* ---- life ---- */
@@ -97,7 +97,7 @@ void process_distrust(struct process *p, struct err e)
     log_error("parent", "%s[%d]: %s; it is killed", p->name, (int)p->pid,
               err_text(e, text, sizeof text));
     drop_channel(p);
-    kill_now(p);
+    process_kill(p);
 }
 
 void process_start(struct process *p)

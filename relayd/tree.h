@@ -115,6 +115,7 @@ void processes_kill(struct tree *t); /* now */
 void process_start(struct process *p);
 void process_read(struct process *p); /* its channel is readable or writable */
 void process_ended(struct process *p, int wait_status);
+void process_kill(struct process *p); /* now; process_ended() follows */
 void process_distrust(struct process *p, struct err e); /* it broke the rules or can't be told: killed */
 
 /* links.c */

@@ -491,6 +491,28 @@ static void test_dies_during_a_reload(void **state)
     play_free(p);
 }
 
+/* It does not hold up the others for ever. */
+static void test_hangs_during_a_reload(void **state)
+{
+    struct play *p = play_new("a.test", 2);
+    pid_t hung;
+
+    turn_until(p, p->t.up);
+    hung = accounts_of(p)->pid;
+    kill(hung, SIGSTOP);
+    write_config(p, "b.test", 2);
+    reload_begin(&p->t);
+    turn_until(p, noted(p, "sign: reloaded with b.test") == 1);
+    assert_int_equal(p->t.reload.state, RELOAD_HANDED);
+    p->ahead_ms += 31 * SECOND_MS;
+    turn_until(p, p->t.reload.state == RELOAD_NONE);
+    assert_string_equal(p->t.current.settings->hostname, "a.test");
+    turn_until(p, accounts_of(p)->ready && accounts_of(p)->pid != hung);
+    reload(p, "b.test", 2);
+    assert_string_equal(p->t.current.settings->hostname, "b.test");
+    play_free(p);
+}
+
 /* What another try can't better ends the first start, and says by which code. */
 static void test_first_start_that_cannot_work(void **state)
 {
@@ -556,6 +578,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_reload_of_all_or_none),
         cmocka_unit_test(test_reload_starts_and_stops),
         cmocka_unit_test(test_dies_during_a_reload),
+        cmocka_unit_test(test_hangs_during_a_reload),
         cmocka_unit_test(test_first_start_that_cannot_work),
         cmocka_unit_test(test_others_stop_after_the_engine),
         cmocka_unit_test(test_one_that_does_not_end),
