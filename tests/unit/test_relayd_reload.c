@@ -88,6 +88,7 @@ static void remove_folder(struct play *p, const char *name)
 
 static void play_free(struct play *p)
 {
+    watch_end(&p->t);
     reload_abandon(&p->t);
     generation_release(&p->t.current);
     channel_free(tree_engine(&p->t)->channel);
