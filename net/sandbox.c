@@ -150,8 +150,8 @@ static int allow_some(scmp_filter_ctx f)
 {
     const struct scmp_arg_cmp not_executable = SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0);
     const struct scmp_arg_cmp thread = SCMP_A0(SCMP_CMP_MASKED_EQ, CLONE_THREAD, CLONE_THREAD);
-    const struct scmp_arg_cmp not_blocking = SCMP_A1(SCMP_CMP_EQ, FIONBIO);
-    const struct scmp_arg_cmp name = SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME);
+    const struct scmp_arg_cmp not_blocking = SCMP_A1(SCMP_CMP_EQ, FIONBIO, 0);
+    const struct scmp_arg_cmp name = SCMP_A0(SCMP_CMP_EQ, PR_SET_NAME, 0);
     int rc = seccomp_rule_add(f, SCMP_ACT_ALLOW, SCMP_SYS(mmap), 1, not_executable);
 
     if (rc == 0)
