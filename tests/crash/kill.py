@@ -1,11 +1,12 @@
 #!/usr/bin/python3
 """kill.py: what got a 250 arrives, whatever is killed.
 
-    tests/crash/kill.py                       60 rounds, three minutes
+    tests/crash/kill.py                       80 rounds, two to four minutes
     tests/crash/kill.py --rounds 1000 --seed 7 --victims engine
 
 Clients send messages with a token and a CRC of the body in their headers, and
-note each token that got its 250; half of them log in first. smtp-source adds
+note each token that got its 250; half of them log in first, and all their mail
+is signed before it leaves. smtp-source adds
 load of its own. In each round the parent or one of the processes gets SIGKILL
 at a random moment; a killed parent is started again, all others are the
 parent's business. In the end, the queue
@@ -38,7 +39,8 @@ from lab.process import alive, descendants, gone, name_of, stat  # noqa: E402
 
 SITE_CONNECTIONS = 8
 FULL_LIFE = 1.5  # seconds; a process killed after that long is no sign of a loop
-VICTIMS = ("parent", "engine", "accounts")
+SIGNING = "domain client.test { dkim auto }"
+VICTIMS = ("parent", "engine", "accounts", "sign")
 CARRIERS = ("parent", "engine")  # of mail
 USER, PASSWORD = "a@client.test", "correct horse"
 
@@ -61,7 +63,7 @@ class Result:
 
     @property
     def duplicates_allowed(self):
-        return sum(self.kills[v] for v in CARRIERS) * SITE_CONNECTIONS
+        return sum(self.kills.get(v, 0) for v in CARRIERS) * SITE_CONNECTIONS
 
     def problems(self):
         found = []
@@ -193,6 +195,10 @@ def age(pid):
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
+def available_victims():
+    return [v for v in VICTIMS if v != "sign" or relayd.understands(SIGNING)]
+
+
 def those_called(daemon, victim):
     return [pid for pid in descendants(daemon.process.pid) if name_of(pid) == f"relayd: {victim}"]
 
@@ -247,9 +253,10 @@ def write_users(place):
     return users
 
 
-def run(rounds=60, seed=1, clients=8, victims=VICTIMS, say=lambda text: None, directory=None):
+def run(rounds=80, seed=1, clients=8, victims=None, say=lambda text: None, directory=None):
     dice = random.Random(seed)
-    result = Result(rounds=rounds)
+    victims = victims or available_victims()
+    result = Result(rounds=rounds, kills={v: 0 for v in victims})
     place = Path(directory or tempfile.mkdtemp(prefix="relayd-kill-"))
     place.chmod(0o755)
     recorder = Recorder(place)
@@ -259,7 +266,7 @@ def run(rounds=60, seed=1, clients=8, victims=VICTIMS, say=lambda text: None, di
         routes="route default via sink",
         extra=f"smarthost sink {{ host 127.0.0.1:{recorder.port}; tls none }}\n"
         f"listen 127.0.0.1:{submission} {{ role submission; tls none }}\n"
-        f"accounts {{ file {write_users(place)} }}",
+        f"accounts {{ file {write_users(place)} }}\n" + (SIGNING if "sign" in victims else ""),
         limits="connections_per_client unlimited",
         delivery=f"loopback_mx allow; connections_per_site {SITE_CONNECTIONS}",
         retry="first 1s; factor 1; max 1s; doubt 1s; expire 1h; warn never",
@@ -314,10 +321,10 @@ def drain(daemon, recorder, senders, patience=120):
 
 def main():
     parser = argparse.ArgumentParser(description="kills relayd under load and counts what is lost")
-    parser.add_argument("--rounds", type=int, default=60)
+    parser.add_argument("--rounds", type=int, default=80)
     parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(1 << 32))
     parser.add_argument("--clients", type=int, default=8)
-    parser.add_argument("--victims", default=",".join(VICTIMS))
+    parser.add_argument("--victims", default=",".join(available_victims()))
     options = parser.parse_args()
     if relayd.available():
         sys.exit(f"kill.py: {relayd.available()}")

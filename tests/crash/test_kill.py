@@ -1,4 +1,4 @@
-"""The short form of kill.py: 60 rounds."""
+"""The short form of kill.py: 80 rounds."""
 
 import sys
 from pathlib import Path
@@ -15,7 +15,7 @@ from lab import relayd  # noqa: E402
 def result():
     if relayd.available():
         pytest.skip(relayd.available())
-    outcome = kill.run(rounds=60, seed=2026, say=print)
+    outcome = kill.run(rounds=80, seed=2026, say=print)
     print(outcome)
     return outcome
 

@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import subprocess
+import tempfile
 from pathlib import Path
 
 from lab import RELAYCTL, RELAYD, ports, wait
@@ -24,6 +25,17 @@ def available():
     if not os.access(RELAYD, os.X_OK) or not os.access(RELAYCTL, os.X_OK):
         return f"not built: {RELAYD} and {RELAYCTL}"
     return None
+
+
+def understands(text):
+    """Whether these directives make a good configuration: of what a release has not yet, nothing is tested."""
+    if available() is not None:
+        return False
+    with tempfile.NamedTemporaryFile("w", suffix=".conf") as file:
+        file.write(f"hostname mx.relay.test\n{text}\n")
+        file.flush()
+        done = subprocess.run([RELAYD, "-n", "-c", file.name], capture_output=True, timeout=30)
+    return done.returncode == 0
 
 
 class Relayd:
