@@ -1,6 +1,8 @@
 /* control/accounts_json.c - requests and answers about users, from and to JSON. */
 #include "control/accounts_json.h"
 
+#include "base/secret.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -51,6 +53,14 @@ bool accounts_request_of_json(struct slice op, const json_t *body, struct buf *r
     buf_reserve(request, room); /* growing would leave a password behind */
     admin_request_put(request, &r);
     return true;
+}
+
+void accounts_wipe_json(json_t *body)
+{
+    json_t *password = json_object_get(body, "password");
+
+    if (json_is_string(password))
+        secret_wipe((char *)json_string_value(password), json_string_length(password));
 }
 
 static json_t *list_json(struct slice texts)

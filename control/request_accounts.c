@@ -68,5 +68,6 @@ void request_accounts(struct request *r, struct slice id, struct slice op)
     else
         pass_on(r, &request);
     buf_wipe(&request);
+    accounts_wipe_json(body);
     json_decref(body);
 }

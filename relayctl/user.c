@@ -180,6 +180,7 @@ static int ask(struct tool *t, const char *op, json_t *members, json_t **out)
     buf_release(&path);
     secret_wipe(body, strlen(body));
     free(body);
+    accounts_wipe_json(members);
     json_decref(members);
     return exit_code;
 }
