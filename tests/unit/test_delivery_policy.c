@@ -113,6 +113,49 @@ static void our_own_addresses(void **state)
     }
 }
 
+/* A reload keeps what is known of a smart host, and its connections, only when
+ * nothing about it has changed. */
+static void unchanged_smarthosts(void **state)
+{
+    static const struct next_host hosts[] = { { .name = "a.test", .port = 587 }, { .name = "b.test", .port = 465 } };
+    static const struct next_host first_tls[] = { { .name = "a.test", .port = 587, .tls_first = true },
+                                                  { .name = "b.test", .port = 465 } };
+    static const struct next_host swapped[] = { { .name = "b.test", .port = 465 }, { .name = "a.test", .port = 587 } };
+    static const char *const command[] = { "/bin/token", "-x", NULL }, *const same_command[] = { "/bin/token", "-x", NULL },
+                             *const longer[] = { "/bin/token", "-x", "y", NULL };
+    const struct smarthost base = { .title = "t", .hosts = hosts, .host_count = 2, .tls = HOP_TLS_VERIFIED,
+                                    .user = "u", .token_command = command, .rate = { 1, 1000 } };
+    struct smarthost o = base;
+
+    o.token_command = same_command;
+    assert_true(policy_same_smarthost(&base, &o));
+    o.token_command = longer;
+    assert_false(policy_same_smarthost(&base, &o));
+    assert_false(policy_same_smarthost(&o, &base));
+    o.token_command = NULL;
+    assert_false(policy_same_smarthost(&base, &o));
+#define DIFFERS(field, value)                                                                      \
+    do {                                                                                           \
+        o = base;                                                                                  \
+        o.field = value;                                                                           \
+        assert_false(policy_same_smarthost(&base, &o));                                            \
+    } while (0)
+    DIFFERS(title, "other");
+    DIFFERS(hosts, first_tls);
+    DIFFERS(hosts, swapped);
+    DIFFERS(host_count, 1);
+    DIFFERS(tls, HOP_TLS_REQUIRED);
+    DIFFERS(user, "v");
+    DIFFERS(user, NULL);
+    DIFFERS(password, "p");
+    DIFFERS(token_file, "/t");
+    DIFFERS(mechanisms, 1);
+    DIFFERS(connections, 1);
+    DIFFERS(rate.count, 2);
+    DIFFERS(rate.per_ms, 1);
+#undef DIFFERS
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -120,6 +163,7 @@ int main(void)
         cmocka_unit_test(a_fallback_that_holds),
         cmocka_unit_test(waits_by_recipient),
         cmocka_unit_test(our_own_addresses),
+        cmocka_unit_test(unchanged_smarthosts),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

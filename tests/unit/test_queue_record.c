@@ -61,6 +61,7 @@ static struct event sample_event(void)
         .message_id = SLICE("m@x"),
         .relay = SLICE("host"),
         .text = SLICE("no"),
+        .tls = SLICE("TLSv1.3 X verified"),
     };
 }
 
@@ -315,7 +316,26 @@ static void event_there_and_back(void **state)
     assert_int_equal(got.recipient_count, 4);
     assert_slice_str(got.text, "no");
     assert_slice_str(got.reverse_path, "s@x");
+    assert_slice_str(got.tls, "TLSv1.3 X verified");
     buf_release(&b);
+}
+
+/* Of the release before: without the session's TLS. */
+static void event_of_version_1(void **state)
+{
+    struct event e = sample_event(), got = { 0 };
+    struct buf b = { 0 }, old = { 0 };
+
+    e.tls = SLICE_EMPTY;
+    record_event_put(&b, &e);
+    buf_add(&old, slice_head(buf_bytes(&b), buf_len(&b) - 8)); /* the empty string and the checksum */
+    old.ptr[0] = 1;
+    codec_seal(&old, 0);
+    assert_ok(record_event_get(buf_bytes(&old), &got));
+    assert_slice_str(got.text, "no");
+    assert_int_equal(got.tls.len, 0);
+    buf_release(&b);
+    buf_release(&old);
 }
 
 /* ---- spoiled ----------------------------------------------------------------- */
@@ -450,6 +470,7 @@ int main(void)
         cmocka_unit_test(keys_sort_as_numbers),      cmocka_unit_test(message_there_and_back),
         cmocka_unit_test(long_header_is_not_inline), cmocka_unit_test(recipient_there_and_back),
         cmocka_unit_test(long_reply_is_cut),         cmocka_unit_test(event_there_and_back),
+        cmocka_unit_test(event_of_version_1),
         cmocka_unit_test(every_truncation_is_found), cmocka_unit_test(every_flipped_bit_is_found),
         cmocka_unit_test(sealed_nonsense_is_found),  cmocka_unit_test(unknown_state_is_corrupt),
         cmocka_unit_test(the_release_before_is_read), cmocka_unit_test(nothing_hides_behind_an_old_record),
