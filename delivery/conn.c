@@ -146,10 +146,14 @@ void conn_unreachable(struct conn *c)
     struct smtp_outcome o = c->last;
     char text[300];
 
-    if (c->opt.literal_ok && !c->saw_temporary && o.code == 0 && !c->saw_loop) {
-        /* A smart host that can't be found is the configuration's mistake. */
+    if (c->opt.literal_ok && !c->saw_temporary && o.code == 0) {
+        /* A smart host that can't be found, or is ourselves, is the
+         * configuration's mistake and not the message's; another may do. */
         o = (struct smtp_outcome){ .verdict = SMTP_DEFERRED, .status = { 4, 4, 4 } };
-        snprintf(text, sizeof text, "smart host %s has no address", c->host_name);
+        if (c->saw_loop)
+            o.status.detail = 6;
+        snprintf(text, sizeof text, c->saw_loop ? "smart host %s is this server itself" : "smart host %s has no address",
+                 c->host_name);
         o.text = slice_str(text);
         c->job->site_failed = true;
     } else if (!c->saw_temporary && o.code == 0) {

@@ -151,3 +151,21 @@ def test_a_reload_gives_an_ill_host_a_new_chance(lab):
     daemon.ctl("reload")
     post(daemon)
     assert first.wait(1)[0].login == "u"
+
+
+def test_a_smart_host_that_is_ourselves_or_nowhere_is_passed_over(lab):
+    server = lab.dns("there A 127.0.0.11\n")
+    sink = lab.mx(11)
+    daemon = lab.relayd(start=False, resolver=server.address, routes="route default via out")
+    daemon.write_config(
+        extra=f"smarthost out {{ host 127.0.0.1:{daemon.port}, gone.test:{lab.mx_port}, there.test:{lab.mx_port}; tls none }}\n"
+        f"smarthost lost {{ host 127.0.0.1:{daemon.port}; tls none }}",
+        routes="route to lost.test via lost\nroute default via out",
+    )
+    daemon.start()
+    queue_id = post(daemon)
+    sink.wait(1)
+    daemon.wait_event(queue_id, "delivered")
+    assert "deferred" not in daemon.event_kinds(queue_id)
+    reply = daemon.wait_event(post(daemon, "b@lost.test"), "deferred")[0]["reply"]
+    assert reply["text"] == "smart host 127.0.0.1 is this server itself" and reply["status"] == "4.4.6"
