@@ -35,6 +35,11 @@ void bundle_free(struct bundle *b)
     free(b);
 }
 
+size_t bundle_kind_max(enum bundle_kind kind)
+{
+    return kind == BUNDLE_TABLE ? BUNDLE_TABLE_MAX : BUNDLE_FILE_MAX;
+}
+
 static size_t bundle_bytes(const struct bundle *b)
 {
     size_t sum = 0;
@@ -51,7 +56,7 @@ struct err bundle_add(struct bundle *b, enum bundle_kind kind, const char *path,
 
     if (b->count == BUNDLE_FILES_MAX)
         return err_make(ERR_LIMIT, "too many configuration files");
-    if (bytes.len > BUNDLE_FILE_MAX)
+    if (bytes.len > bundle_kind_max(kind))
         return err_make(ERR_LIMIT, "the file is too large");
     if (bytes.len > BUNDLE_BYTES_MAX - bundle_bytes(b))
         return err_make(ERR_LIMIT, "the configuration is too large");
@@ -152,7 +157,7 @@ static bool take_entry(struct slice *in, struct bundle *b)
     struct slice bytes;
     char *path = NULL;
     char *problem = NULL;
-    bool ok = take_u32(in, &kind) && kind <= BUNDLE_ENV && take_string(in, &path) &&
+    bool ok = take_u32(in, &kind) && kind <= BUNDLE_TABLE && take_string(in, &path) &&
               take_u32(in, &state) && state <= STATE_WITHHELD && take_string(in, &problem) &&
               take_counted(in, &bytes) &&
               (state != STATE_WITHHELD || (kind == BUNDLE_SECRET && bytes.len == 0)) &&

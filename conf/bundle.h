@@ -16,6 +16,7 @@ enum bundle_kind {
     BUNDLE_LIST,   /* what an include with a wildcard or folder stands for: absolute paths, each ended by NUL */
     BUNDLE_SECRET, /* contents of a file that a _file directive names */
     BUNDLE_ENV,    /* path is the variable's name, contents its value */
+    BUNDLE_TABLE,  /* contents of a file that a directive names for its entries, of which there may be many */
 };
 
 /* By what a file is known to be another, or changed, without reading it. */
@@ -43,11 +44,13 @@ struct bundle {
     size_t cap;
 };
 
-#define BUNDLE_FILE_MAX  (4u * MIB)  /* of one file */
-#define BUNDLE_BYTES_MAX (32u * MIB) /* of all together */
+#define BUNDLE_FILE_MAX  (4u * MIB)   /* of one file */
+#define BUNDLE_TABLE_MAX (64u * MIB)  /* of one table: about a million aliases */
+#define BUNDLE_BYTES_MAX (128u * MIB) /* of all together */
 #define BUNDLE_FILES_MAX 1024u
 
 struct bundle *bundle_new(const char *name);
+size_t bundle_kind_max(enum bundle_kind kind); /* bytes of one entry */
 void bundle_free(struct bundle *b); /* wipes the bytes; NULL is fine */
 
 /* The bytes are copied. Not more than the limits above: ERR_LIMIT. */

@@ -64,17 +64,25 @@ static void unknown(struct conf *c, const struct conf_stmt *s, const char *paren
     buf_release(&text);
 }
 
-/* A secret's file is read while fetching; here its absence shows. */
+/* Files that values name are read while fetching; here their absence shows.
+ * What a table names in turn its owner knows. */
 static bool seen_value(void *ctx, const struct conf_type *type, const struct conf_word *word)
 {
     struct conf *c = ctx;
+    bool secret = strcmp(type->name, "SECRET_FILE") == 0;
+    bool table = !secret && slice_ends_nocase(slice_str(type->name), SLICE("_FILE"));
     const struct bundle_entry *e;
+    char *path;
 
-    if (strcmp(type->name, "SECRET_FILE") != 0 || c->later)
+    if ((!secret && !table) || c->later)
         return true;
-    e = conf_want(c, BUNDLE_SECRET, conf_path(c, word->file, word->text));
-    if (e != NULL && e->problem == NULL)
+    path = conf_path(c, word->file, word->text);
+    e = conf_want(c, table ? BUNDLE_TABLE : BUNDLE_SECRET, path);
+    if (e != NULL && e->problem == NULL) {
+        if (table && c->fetch != NULL && c->schema->fetched_table != NULL)
+            c->schema->fetched_table(c, type, path, buf_bytes(&e->bytes));
         return true;
+    }
     conf_error(c, word, "can't use \"%.*s\": %s", (int)word->text.len, word->text.ptr,
                e != NULL ? e->problem : "it is not part of this configuration");
     return false;

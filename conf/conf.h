@@ -44,6 +44,9 @@ struct conf_schema {
     const struct conf_row *rows; /* the last has no name */
     const struct conf_type *types;
     const char *env_prefix;      /* "RELAYD_" */
+    /* While fetching: a table was read, the file of a value whose type's name
+     * ends in _FILE (other than SECRET_FILE); conf_want() what it names. May be NULL. */
+    void (*fetched_table)(struct conf *c, const struct conf_type *type, const char *path, struct slice bytes);
 };
 
 /* Brings what `path` (absolute) names into the bundle, as an entry of that
@@ -105,13 +108,14 @@ void conf_take_nothing(struct conf *c, const struct conf_stmt *s, void *into);
 
 void conf_error(struct conf *c, const struct conf_word *at, const char *fmt, ...) PRINTF_LIKE(3, 4);
 
-/* For conf/ itself. */
+/* For conf/ itself, and for tables that name further files. */
 const struct conf_row *conf_row_find(const struct conf_schema *schema, const char *parent, struct slice name);
 void conf_compile(struct conf *c);                           /* the patterns of all rows */
 void conf_include(struct conf *c, struct conf_stmt *root);   /* parses the main file and what it includes */
 void conf_override(struct conf *c, struct conf_stmt *root);  /* by variables of the environment */
 void conf_check(struct conf *c, struct conf_stmt *root);     /* names, arguments, blocks, repetitions */
 char *conf_path(struct conf *c, const struct conf_file *file, struct slice name); /* absolute, in the pool */
+const char *conf_shown(struct conf *c, const struct conf_file *from, struct slice name); /* as a person would find it */
 const struct bundle_entry *conf_want(struct conf *c, enum bundle_kind kind, const char *path);
 
 #endif

@@ -24,7 +24,7 @@ static void add(struct bundle *b, enum bundle_kind kind, const char *path, struc
 }
 
 /* NULL when all was read. */
-static const char *read_all(int fd, struct buf *out)
+static const char *read_all(int fd, size_t max, struct buf *out)
 {
     for (;;) {
         ssize_t n = read(fd, buf_reserve(out, 65536), 65536);
@@ -35,8 +35,8 @@ static const char *read_all(int fd, struct buf *out)
             return NULL;
         if (n > 0)
             buf_extend(out, (size_t)n);
-        if (buf_len(out) > BUNDLE_FILE_MAX)
-            return "it is larger than 4 MiB";
+        if (buf_len(out) > max)
+            return max == BUNDLE_FILE_MAX ? "it is larger than 4 MiB" : "it is larger than 64 MiB";
     }
 }
 
@@ -118,7 +118,7 @@ static void fetch_file(struct bundle *b, enum bundle_kind kind, const char *path
     else if (kind == BUNDLE_SECRET && (st.st_mode & S_IRWXO) != 0)
         problem = "everybody may read or write it; chmod o= takes that away";
     else
-        problem = read_all(fd, &bytes);
+        problem = read_all(fd, bundle_kind_max(kind), &bytes);
     if (fd >= 0 && problem == NULL)
         stamp = stamp_of(&st); /* from before it was read: a later change shows */
     if (bundle_find(b, BUNDLE_LIST, slice_str(path)) == NULL)

@@ -106,12 +106,12 @@ static void include_list(struct conf *c, const struct conf_word *at, const struc
     }
 }
 
-/* As a person would find it: beside the file that names it. */
-static const char *shown_name(struct conf *c, const struct conf_file *from, struct slice name)
+/* Beside the file that names it. */
+const char *conf_shown(struct conf *c, const struct conf_file *from, struct slice name)
 {
     struct slice base = slice_str(from->shown);
 
-    if (name.ptr[0] == '/')
+    if (name.len > 0 && name.ptr[0] == '/')
         return pool_dup(c->pool, name);
     while (base.len > 0 && base.ptr[base.len - 1] != '/')
         base.len--;
@@ -140,7 +140,7 @@ static void include(struct conf *c, const struct conf_stmt *s, struct conf_stmt 
     if (list != NULL)
         include_list(c, at, at->file, list, root);
     else
-        include_file(c, at, at->file, shown_name(c, at->file, at->text), path, root);
+        include_file(c, at, at->file, conf_shown(c, at->file, at->text), path, root);
 }
 
 /* A file's statements join root where its include stood. */

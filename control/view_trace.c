@@ -88,6 +88,10 @@ static json_t *event_json(const struct event *e, bool readable)
         json_put_slice(out, "protocol", e->text);
         return out;
     }
+    if (e->type == EVENT_ALIASED) {
+        json_put_slice(out, "targets", e->text);
+        return out;
+    }
     json_put_slice(out, "relay", e->relay);
     json_put_slice(out, "tls", e->tls);
     json_put_reply(out, "reply", e->code, e->status, e->text);

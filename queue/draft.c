@@ -44,6 +44,8 @@ struct queue_draft {
     struct store_job job;
     struct writes writes;
     uint32_t events;         /* among them */
+    struct buf aliased;      /* of each alias its name and who it stands for, for their events */
+    uint32_t aliased_count;
     queue_done *done;
     void *done_ctx;
 };
@@ -95,6 +97,7 @@ static void release(struct queue_draft *d)
     account(d);
     buf_release(&d->op.bytes);
     writes_release(&d->writes);
+    buf_release(&d->aliased);
     message_unref(d->message);
     free(d);
 }
@@ -395,6 +398,53 @@ static void commit_done(struct store_job *j, struct err e)
     release(d);
 }
 
+/* The targets of one alias stand in a row. Their names as far as an event
+ * shows them. */
+static size_t name_targets(const struct envelope *env, size_t from, struct buf *text)
+{
+    size_t i = from, shown = 0;
+
+    for (; i < env->recipient_count && slice_eq(env->originals[i], env->originals[from]); i++) {
+        if (shown != i - from || buf_len(text) + env->recipients[i].len > RECIPIENT_REPLY_MAX - 32)
+            continue;
+        buf_add_str(text, i > from ? ", " : "");
+        buf_add(text, env->recipients[i]);
+        shown++;
+    }
+    if (shown < i - from)
+        buf_printf(text, " and %zu more", i - from - shown);
+    return i;
+}
+
+static void keep_aliased(struct queue_draft *d, const struct envelope *env)
+{
+    for (size_t i = 0, next; env->originals != NULL && i < env->recipient_count; i = next) {
+        struct buf text = { 0 };
+
+        next = i + 1;
+        if (env->originals[i].len == 0)
+            continue;
+        next = name_targets(env, i, &text);
+        codec_put_bytes(&d->aliased, env->originals[i]);
+        codec_put_bytes(&d->aliased, buf_bytes(&text));
+        d->aliased_count++;
+        buf_release(&text);
+    }
+}
+
+static void aliased_writes(struct queue_draft *d)
+{
+    struct codec_reader r = { .rest = buf_bytes(&d->aliased) };
+
+    for (uint32_t i = 0; i < d->aliased_count; i++) {
+        struct event e = { .id = d->id, .type = EVENT_ALIASED, .wall_ms = d->wall_ms };
+
+        e.recipient = codec_bytes(&r);
+        e.text = codec_bytes(&r);
+        event_writes(d->q, &e, &d->writes);
+    }
+}
+
 /* The body is safe; now the record that names it. */
 static void draft_store(struct queue_draft *d)
 {
@@ -412,7 +462,8 @@ static void draft_store(struct queue_draft *d)
         m->body_bytes = d->body_bytes;
         m->body_crc = d->body_crc;
     }
-    d->events = commit_message_writes(d->q, m, &d->writes);
+    d->events = commit_message_writes(d->q, m, &d->writes) + d->aliased_count;
+    aliased_writes(d);
     d->job.cost_bytes = d->writes.cost_bytes;
     store_submit(d->q->store, &d->job);
 }
@@ -437,6 +488,7 @@ void queue_draft_commit(struct queue_draft *d, const struct envelope *env, queue
     }
     message_seal(m);
     message_take_envelope(m, env);
+    keep_aliased(d, env);
     account(d);
     if (!d->spilled) {
         draft_store(d);

@@ -59,6 +59,7 @@ MUST_CHECK struct err queue_recover(struct queue *q, queue_visitor *visit, void 
 struct envelope {
     struct slice reverse_path;
     const struct slice *recipients; /* canonical addresses */
+    const struct slice *originals;  /* per recipient: the address it was sent to, if an alias led on; or NULL */
     const bool *held;               /* per recipient: kept until released; or NULL: none is */
     const struct mail_wish *wishes; /* per recipient (RFC 3461); or NULL: none */
     size_t recipient_count;

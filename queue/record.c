@@ -184,6 +184,8 @@ const char *event_type_text(enum event_type t)
         return "damaged";
     case EVENT_POSTPONED:
         return "postponed";
+    case EVENT_ALIASED:
+        return "aliased";
     }
     return "unknown";
 }

@@ -56,6 +56,7 @@ enum event_type {
     EVENT_DROPPED,  /* a DSN that could not be delivered */
     EVENT_DAMAGED,  /* the stored content does not match its checksum */
     EVENT_POSTPONED, /* the sender wants it to go later; detail names the time */
+    EVENT_ALIASED = 32, /* the recipient it came for stands for others; text names them */
 };
 
 const char *event_type_text(enum event_type t); /* "received", "delivered"… */

@@ -29,6 +29,13 @@ static void add_received(struct buf *out, const json_t *e)
     }
 }
 
+static void add_aliased(struct buf *out, const json_t *e)
+{
+    text_clean(out, text_of(e, "recipient"));
+    buf_add_str(out, " stands for ");
+    text_clean(out, text_of(e, "targets"));
+}
+
 static void add_outcome(struct buf *out, const json_t *e)
 {
     text_clean(out, text_of(e, "recipient"));
@@ -68,6 +75,8 @@ void render_trace(struct buf *out, const json_t *doc, bool color)
         buf_printf(out, "  %s%-10s%s  ", style_begin(color, style), kind, style_end(color, style));
         if (strcmp(kind, "received") == 0)
             add_received(out, e);
+        else if (strcmp(kind, "aliased") == 0)
+            add_aliased(out, e);
         else
             add_outcome(out, e);
         while (buf_len(out) > 0 && out->ptr[out->end - 1] == ' ')

@@ -41,7 +41,7 @@ static struct relay_rules *rules_of(const struct settings *st)
     struct relay_rules *r;
 
     for (size_t i = 0; i < st->domain_count; i++)
-        if (st->domains[i].relay)
+        if (st->domains[i].relay || st->domains[i].aliased)
             domains[opt.domain_count++] = st->domains[i].name;
     r = relay_rules_new(&opt);
     free(domains);
@@ -202,10 +202,7 @@ static void session_free(struct session *s)
     stream_finish(s->stream);
     list_remove(&s->link);
     a->session_count--;
-    buf_release(&s->recipient_text);
-    free(s->recipient_ends);
-    free(s->recipient_held);
-    free(s->wishes);
+    recipients_release(&s->recipients);
     acceptor_config_unref(s->config);
     free(s);
 }

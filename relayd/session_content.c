@@ -31,8 +31,9 @@ static void add_received(struct session *s)
         addr[0] = '\0';
     else
         snprintf(addr, sizeof addr, "%s%s", s->client_addr.family == AF_INET6 ? "IPv6:" : "", s->client);
-    if (s->recipient_count == 1) {
-        struct slice a = session_recipient_at(s, 0);
+    if (smtp_server_recipient_count(s->engine) == 1) { /* the one that was named, whatever it stands for */
+        struct slice original = recipients_original(&s->recipients, 0);
+        struct slice a = original.len != 0 ? original : recipients_at(&s->recipients, 0);
 
         snprintf(one, sizeof one, "%.*s", (int)a.len, a.ptr);
     }
@@ -153,25 +154,34 @@ static bool content_refused(struct session *s)
 
 static void commit(struct session *s, const struct smtp_content *content)
 {
-    struct slice *recipients = mem_alloc(s->recipient_count * sizeof *recipients);
+    uint32_t count = s->recipients.count;
+    struct slice *recipients = mem_alloc(count * sizeof *recipients);
+    struct slice *originals = mem_alloc(count * sizeof *originals);
+    struct mail_wish *wishes = mem_alloc(count * sizeof *wishes);
+    bool *held = mem_alloc(count * sizeof *held);
     struct commit *c = mem_new(struct commit);
     struct queue_draft *d = s->draft;
     struct envelope env = {
         .reverse_path = mail_path_text(&s->sender),
         .recipients = recipients,
-        .held = s->recipient_held,
-        .recipient_count = s->recipient_count,
+        .originals = originals,
+        .held = held,
+        .recipient_count = count,
         .client_addr = slice_str(s->client),
         .helo = slice_str(smtp_server_helo(s->engine)),
         .protocol = slice_str(session_protocol(s)),
-        .wishes = s->wishes,
+        .wishes = wishes,
         .envelope_id = buf_bytes(&s->envelope_id),
         .release_wall_ms = s->release_wall_ms,
         .flags = s->message_flags | (content->eight_bit ? MESSAGE_EIGHT_BIT : 0),
     };
 
-    for (uint32_t i = 0; i < s->recipient_count; i++)
-        recipients[i] = session_recipient_at(s, i);
+    for (uint32_t i = 0; i < count; i++) {
+        recipients[i] = recipients_at(&s->recipients, i);
+        originals[i] = recipients_original(&s->recipients, i);
+        wishes[i] = recipients_wish(&s->recipients, i);
+        held[i] = s->recipients.items[i].held;
+    }
     c->session = s;
     c->login = session_login_text(s);
     snprintf(c->client, sizeof c->client, "%s", s->client);
@@ -180,6 +190,9 @@ static void commit(struct session *s, const struct smtp_content *content)
     s->held = false;
     queue_draft_commit(d, &env, commit_done, c);
     free(recipients);
+    free(originals);
+    free(wishes);
+    free(held);
     session_forget_envelope(s);
 }
 

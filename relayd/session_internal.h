@@ -1,16 +1,17 @@
 /* relayd/session_internal.h - one SMTP client: between its stream, the protocol
  * engine and the queue; for session*.c alone.
  *
- * session.c opens, pumps and ends sessions, session_envelope.c decides who may
- * send to whom and collects the envelope, session_content.c feeds the draft
- * and answers 250 from the completion of the commit, session_auth.c logs
- * clients in and knows what a user may.
+ * session.c opens, pumps and ends sessions, session_envelope.c begins and ends
+ * the envelope, session_recipient.c decides who may send to whom,
+ * session_content.c feeds the draft and answers 250 from the completion of the
+ * commit, session_auth.c logs clients in and knows what a user may.
  */
 #ifndef RELAYD_SESSION_INTERNAL_H
 #define RELAYD_SESSION_INTERNAL_H
 
 #include "mail/complete.h"
 #include "relayd/acceptor.h"
+#include "relayd/recipients.h"
 
 struct commit { /* outlives a session that ends while its message is stored */
     struct session *session;
@@ -63,11 +64,7 @@ struct session {
     uint32_t message_flags;   /* of MAIL: MESSAGE_SMTPUTF8, MESSAGE_RETURN_* */
     struct buf envelope_id;
     uint64_t release_wall_ms;
-    struct buf recipient_text;
-    uint32_t *recipient_ends; /* in recipient_text */
-    bool *recipient_held;     /* by a route */
-    struct mail_wish *wishes; /* of the recipients; each original is a copy */
-    uint32_t recipient_count, recipient_cap;
+    struct recipients recipients;
     struct queue_draft *draft;
     uint64_t message_begun_ms;
     struct commit *commit;    /* a message of ours is being stored */
@@ -80,9 +77,7 @@ void session_after(struct session *s);
 
 /* session_envelope.c: the handler's part, and what content needs of it */
 void session_sender(void *ctx, const struct smtp_sender *from);
-void session_recipient(void *ctx, const struct smtp_recipient *to);
 bool session_store_refuses(struct session *s); /* the client was told so */
-struct slice session_recipient_at(const struct session *s, uint32_t i);
 void session_forget_envelope(struct session *s);
 const char *session_protocol(const struct session *s); /* of this message: ESMTP, UTF8SMTP… */
 
@@ -107,6 +102,9 @@ bool session_owns_from(const struct session *s, struct slice header);
  * is told no. False: there is nothing to ask. */
 bool session_charge_user(struct session *s, void (*then)(struct session *s));
 char *session_login_text(const struct session *s); /* for the log; the caller frees it */
+
+/* session_recipient.c: the handler's part */
+void session_recipient(void *ctx, const struct smtp_recipient *to);
 
 /* session_content.c: likewise */
 void session_message_begin(void *ctx);

@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "mail/path.h"
+#include "relayd/settings_alias.h"
 #include "relayd/settings_schema.h"
 
 #include <limits.h>
@@ -22,9 +23,11 @@ static const struct settings defaults = {
         .command_timeout_ms = 10 * SECOND_MS,
         .command_processes = 8,
     },
+    .plus_delimiter = '+',
     .limits = {
         .message_size = 50 * MIB,
         .recipients = 1000,
+        .alias_recipients = 10000,
         .connections = 2000,
         .connections_per_client = 100,
         .errors = 20,
@@ -81,6 +84,7 @@ void settings_unref(const struct settings *s)
 
     if (s == NULL || atomic_fetch_sub_explicit(&mine->refs, 1, memory_order_acq_rel) != 1)
         return;
+    settings_aliases_free(mine->alias_tables);
     pool_free(mine->pool);
     free(mine);
 }
@@ -155,6 +159,7 @@ static struct settings *take_bundle(const struct bundle *b, struct diagnostics *
     s->pool = c.pool = pool_new();
     c.bundle = b;
     conf_load(&c, s);
+    settings_finish_aliases(&c);
     return s;
 }
 
@@ -165,11 +170,14 @@ struct err settings_load_bundle(const struct bundle *b, struct diagnostics *d,
     struct settings *s = take_bundle(b, d);
 
     *out = NULL;
+    if (d->errors == errors_before) {
+        fill_in(s, d, b->name);
+        settings_check_aliases(s, d);
+    }
     if (d->errors != errors_before) {
         settings_unref(s);
         return err_make(ERR_SYNTAX, "load the configuration");
     }
-    fill_in(s, d, b->name);
     *out = s;
     return ERR_OK;
 }

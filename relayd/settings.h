@@ -19,6 +19,8 @@
 #include "net/addr.h"
 #include "relayd/kinds.h"
 
+#include "mail/alias.h"
+
 #include <stdatomic.h>
 
 enum settings_role { /* of a listener; this release has relay only */
@@ -74,6 +76,9 @@ struct settings_listen {
 struct settings_domain {
     const char *name;       /* A-labels, lower case */
     bool relay;             /* accepted from anyone for any local part, and passed on by the routes */
+    bool listed;            /* but only for its recipients; they are among the aliases' */
+    bool aliased;           /* some names of it are aliases: their mail is accepted, relay or not */
+    const struct alias_map *names; /* of its aliases file, or NULL */
     struct settings_place place;
 };
 
@@ -130,6 +135,7 @@ struct settings_route {
 struct settings_limits { /* of the SMTP server */
     uint64_t message_size;           /* 50 MiB; 0 = unlimited */
     unsigned recipients;             /* of a message: 1000 */
+    unsigned alias_recipients;       /* of a message, once aliases are resolved: 10000 */
     unsigned connections;            /* in, all together: 2000; 421 beyond */
     unsigned connections_per_client; /* from one address: 100; 0 = unlimited */
     unsigned messages_per_connection; /* 0 = unlimited, the default */
@@ -224,6 +230,8 @@ struct settings {
     size_t listen_count;
     const struct settings_domain *domains;
     size_t domain_count;
+    const struct alias_rules *aliases; /* who the domains' addresses stand for */
+    char plus_delimiter;             /* between a name and its tag: "+"; 0 = there are no tags */
     const struct settings_smarthost *smarthosts;
     size_t smarthost_count;
 
@@ -246,6 +254,7 @@ struct settings {
     /* Private. */
     atomic_int refs;
     struct pool *pool;
+    struct settings_aliases *alias_tables;
 };
 
 /* Whether SCRAM is offered: see settings_accounts.scram. */

@@ -5,6 +5,7 @@
 #include "auth/sasl_client.h"
 #include "conf/value.h"
 #include "mail/path.h"
+#include "relayd/settings_alias.h"
 
 #include <stddef.h>
 
@@ -116,9 +117,23 @@ static bool valid_mechanism(struct slice text, const char **why)
     return sasl_mechanism_bit(text) != 0;
 }
 
+static bool valid_file(struct slice text, const char **why)
+{
+    *why = text.len == 0 ? "it is empty" : "it is longer than 4095 bytes";
+    return text.len != 0 && text.len <= 4095;
+}
+
+static bool valid_delimiter(struct slice text, const char **why)
+{
+    *why = "it is one of + - = _ ~ #";
+    return text.len == 1 && strchr("+-=_~#", text.ptr[0]) != NULL;
+}
+
 static const struct conf_type types[] = {
     { "ADDR", "an IP address", valid_addr, NULL },
     { "ADDR_PORT", "an address and port", valid_addr_port, NULL },
+    { "ALIASES_FILE", "the path of an aliases file", valid_file, NULL },
+    { "DELIMITER", "a delimiter of tags", valid_delimiter, NULL },
     { "DOMAIN", "a domain name", valid_domain, NULL },
     { "EMAIL", "a mail address", valid_email, NULL },
     { "FACTOR", "a factor such as 2 or 1.5", NULL, conf_value_hundredths },
@@ -126,9 +141,11 @@ static const struct conf_type types[] = {
     { "MECHANISM", "a way to log in", valid_mechanism, NULL },
     { "PATTERN", "an address pattern", valid_pattern, NULL },
     { "PREFIX", "a network", valid_prefix, NULL },
+    { "RECIPIENTS_FILE", "the path of a list of recipients", valid_file, NULL },
     { "REPLY", "a text for the reply", valid_reply, NULL },
     { "RESOLVER", "the address of a name server", valid_resolver, NULL },
     { "USER", "the name of a user", valid_user, NULL },
+    { "VIRTUAL_FILE", "the path of a file of virtual aliases", valid_file, NULL },
     { NULL, NULL, NULL, NULL },
 };
 
@@ -186,6 +203,8 @@ static const struct conf_row rows[] = {
     { "limits", "message_size", "unlimited | SIZE(1K..1T)", 0, conf_take_size,
       LIMIT(message_size) },
     { "limits", "recipients", "NUMBER(1..100000)", 0, conf_take_unsigned, LIMIT(recipients) },
+    { "limits", "alias_recipients", "NUMBER(1..100000)", 0, conf_take_unsigned,
+      LIMIT(alias_recipients) },
     { "limits", "connections", "NUMBER(1..1000000)", 0, conf_take_unsigned, LIMIT(connections) },
     { "limits", "connections_per_client", "unlimited | NUMBER(1..1000000)", 0, conf_take_unsigned,
       LIMIT(connections_per_client) },
@@ -228,9 +247,18 @@ static const struct conf_row rows[] = {
 
     { "", "domain", "DOMAIN", CONF_MANY | CONF_TITLED | CONF_BLOCK, settings_take_domain, 0 },
     { "domain", "relay", "", 0, conf_take_flag, offsetof(struct settings_domain, relay) },
+    { "domain", "recipients", "WORD {, WORD}", CONF_MANY, settings_take_recipients, 0 },
+    { "domain", "recipients_file", "RECIPIENTS_FILE", CONF_MANY | CONF_TITLED,
+      settings_take_recipients_file, 0 },
+    { "domain", "aliases", "ALIASES_FILE", 0, settings_take_aliases_file, 0 },
+    { "domain", "alias", "WORD WORD {, WORD}", CONF_MANY, settings_take_alias, 0 },
+    { "domain", "catch_all", "WORD {, WORD}", 0, settings_take_catch_all, 0 },
     { "domain", "mailboxes", "", CONF_LATER, NULL, 0 },
     { "domain", "dkim", "auto | selector NAME key_file SECRET_FILE", CONF_MANY | CONF_LATER | FOR_SIGN, NULL,
       0 },
+
+    { "", "virtual_aliases", "VIRTUAL_FILE", CONF_MANY | CONF_TITLED, settings_take_virtual_aliases, 0 },
+    { "", "plus_addressing", "none | DELIMITER", 0, settings_take_delimiter, SET(plus_delimiter) },
 
     { "", "smarthost", "NAME", CONF_MANY | CONF_TITLED | CONF_BLOCK_MUST | CONF_ENV_TITLE,
       settings_take_smarthost, 0 },
@@ -305,4 +333,5 @@ static const struct conf_row rows[] = {
 
 const struct conf_schema settings_schema = { .rows = rows,
                                              .types = types,
+                                             .fetched_table = settings_fetched_table,
                                              .env_prefix = "RELAYD_" };

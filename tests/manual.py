@@ -48,7 +48,7 @@ def documented(page):
     found = set()
     stack = []
     for line in page.splitlines():
-        if line.startswith(".Bl -tag"):
+        if line.startswith(".Bl"):
             stack.append(None)
         elif line.startswith(".El"):
             stack.pop()

@@ -14,7 +14,7 @@ static const struct conf_row rows[] = {
     { NULL, NULL, NULL, 0, NULL, 0 },
 };
 static const struct conf_type no_types[] = { { NULL, NULL, NULL, NULL } };
-static const struct conf_schema schema = { rows, no_types, "TEST_" };
+static const struct conf_schema schema = { .rows = rows, .types = no_types, .env_prefix = "TEST_" };
 
 static void load(const struct bundle *b, struct buf *words, struct buf *errors)
 {
@@ -289,11 +289,15 @@ static void test_hostile(void **state)
 static void test_limits(void **state)
 {
     struct bundle *b = bundle_new("x");
-    char *large = calloc(1, BUNDLE_FILE_MAX + 1);
+    char *large = calloc(1, BUNDLE_TABLE_MAX + 1);
 
     assert_err(bundle_add(b, BUNDLE_FILE, "/a", slice_make(large, BUNDLE_FILE_MAX + 1), NULL), ERR_LIMIT);
-    for (unsigned i = 0; i < BUNDLE_BYTES_MAX / BUNDLE_FILE_MAX; i++)
-        assert_ok(bundle_add(b, BUNDLE_FILE, "/a", slice_make(large, BUNDLE_FILE_MAX), NULL));
+    assert_err(bundle_add(b, BUNDLE_TABLE, "/a", slice_make(large, BUNDLE_TABLE_MAX + 1), NULL), ERR_LIMIT);
+    assert_ok(bundle_add(b, BUNDLE_FILE, "/a", slice_make(large, BUNDLE_FILE_MAX), NULL));
+    for (unsigned i = 0; i < BUNDLE_BYTES_MAX / BUNDLE_TABLE_MAX - 1; i++)
+        assert_ok(bundle_add(b, BUNDLE_TABLE, "/a", slice_make(large, BUNDLE_TABLE_MAX), NULL));
+    assert_err(bundle_add(b, BUNDLE_TABLE, "/a", slice_make(large, BUNDLE_TABLE_MAX), NULL), ERR_LIMIT);
+    assert_ok(bundle_add(b, BUNDLE_TABLE, "/a", slice_make(large, BUNDLE_TABLE_MAX - BUNDLE_FILE_MAX), NULL));
     assert_err(bundle_add(b, BUNDLE_FILE, "/a", SLICE("x"), NULL), ERR_LIMIT);
     while (b->count < BUNDLE_FILES_MAX)
         assert_ok(bundle_add(b, BUNDLE_FILE, "/a", SLICE_EMPTY, NULL));

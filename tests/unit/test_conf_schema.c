@@ -58,7 +58,7 @@ static const struct conf_row rows[] = {
 };
 
 static const struct conf_type no_types[] = { { NULL, NULL, NULL, NULL } };
-static const struct conf_schema schema = { rows, no_types, "TEST_" };
+static const struct conf_schema schema = { .rows = rows, .types = no_types, .env_prefix = "TEST_" };
 
 static struct store store;
 

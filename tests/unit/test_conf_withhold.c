@@ -33,7 +33,7 @@ static const struct conf_row rows[] = {
     { NULL, NULL, NULL, 0, NULL, 0 },
 };
 static const struct conf_type no_types[] = { { NULL, NULL, NULL, NULL } };
-static const struct conf_schema schema = { rows, no_types, "TEST_" };
+static const struct conf_schema schema = { .rows = rows, .types = no_types, .env_prefix = "TEST_" };
 
 struct play {
     struct scratch s;

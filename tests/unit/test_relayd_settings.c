@@ -24,6 +24,30 @@ static struct settings *load(const char *text, struct buf *errors)
     return s;
 }
 
+struct table { /* a file that a directive names */
+    const char *path, *text; /* NULL: it can't be read */
+};
+
+/* Likewise, with such files. */
+static struct settings *load_with(const char *text, const struct table *tables, size_t count, struct buf *errors)
+{
+    struct bundle *b = bundle_new("conf");
+    struct diagnostics d = { 0 };
+    struct settings *s = NULL;
+    struct err e;
+
+    assert_ok(bundle_add(b, BUNDLE_FILE, "/etc/relayd/conf", slice_str(text), NULL));
+    for (size_t i = 0; i < count; i++)
+        assert_ok(bundle_add(b, BUNDLE_TABLE, tables[i].path, slice_str(tables[i].text),
+                             tables[i].text != NULL ? NULL : "Permission denied"));
+    e = settings_load_bundle(b, &d, &s);
+    bundle_free(b);
+    brief(&d, errors);
+    assert_int_equal(s == NULL, err_failed(e));
+    diagnostics_release(&d);
+    return s;
+}
+
 static struct settings *load_good(const char *text)
 {
     struct buf errors = { 0 };
@@ -617,9 +641,165 @@ static void test_secrets_have_readers(void **state)
     assert_true(seen >= 3);
 }
 
+static void add_target(void *ctx, struct slice address)
+{
+    buf_printf(ctx, " %.*s", (int)address.len, address.ptr);
+}
+
+static void assert_alias(const struct settings *s, const char *address, const char *want)
+{
+    static const struct alias_events events = { .target = add_target };
+    struct buf out = { 0 };
+
+    alias_resolve(s->aliases, slice_str(address), &events, &out);
+    assert_string_equal(buf_cstr(&out), want);
+    buf_release(&out);
+}
+
+static void test_aliases(void **state)
+{
+    static const struct table tables[] = {
+        { "/etc/aliases", "root: admin@far.test\nstaff: :include:/etc/staff, root\n" },
+        { "/etc/staff", "# us\njoe@far.test\n:include:more\n" },
+        { "/etc/more", "mary@far.test, root\n" },
+        { "/etc/relayd/virtual", "info@c.test help@far.test\n@d.test @c.test\n" },
+        { "/etc/relayd/list", "bob\nsue@b.test OK\nann@elsewhere.test OK\n" },
+    };
+    struct buf errors = { 0 };
+    struct settings *s = load_with("hostname h.test\n"
+                                   "postmaster pm@far.test\n"
+                                   "virtual_aliases virtual\n"
+                                   "plus_addressing -\n"
+                                   "limits { alias_recipients 7 }\n"
+                                   "domain a.test { aliases /etc/aliases; alias info root, desk@far.test;\n"
+                                   "    alias Press@A.test \\root, x@far.test }\n"
+                                   "domain a2.test { aliases /etc//aliases; catch_all all@far.test }\n"
+                                   "domain b.test { relay; recipients Joe, \"mary@b.test\"\n recipients_file list }\n"
+                                   "domain c.test\ndomain d.test\ndomain bare.test\n",
+                                   tables, countof(tables), &errors);
+
+    assert_string_equal(buf_cstr(&errors),
+                        "7:1: warning: \"press@a.test\" leads to an address of ours that does not exist: root@a.test");
+    assert_int_equal(s->limits.alias_recipients, 7);
+    assert_int_equal(s->plus_delimiter, '-');
+    assert_true(s->domains[0].aliased && s->domains[0].names == s->domains[1].names && !s->domains[0].relay);
+    assert_true(s->domains[2].relay && s->domains[2].listed && !s->domains[2].aliased);
+    assert_true(s->domains[3].aliased && s->domains[4].aliased && !s->domains[5].aliased);
+    assert_alias(s, "root@a.test", " admin@far.test");
+    assert_alias(s, "staff@a2.test", " joe@far.test mary@far.test admin@far.test");
+    assert_alias(s, "info-tag@a.test", " admin@far.test desk@far.test");
+    assert_alias(s, "press@a.test", " x@far.test");
+    assert_alias(s, "who@a.test", "");
+    assert_alias(s, "who@a2.test", " all@far.test");
+    assert_alias(s, "joe@b.test", " joe@b.test");
+    assert_alias(s, "MARY-x@b.test", " MARY-x@b.test");
+    assert_alias(s, "bob@b.test", " bob@b.test");
+    assert_alias(s, "sue@b.test", " sue@b.test");
+    assert_alias(s, "ann@b.test", "");
+    assert_alias(s, "abuse@b.test", " pm@far.test");
+    assert_alias(s, "info@d.test", " help@far.test");
+    assert_alias(s, "any@bare.test", " any@bare.test");
+    settings_unref(s);
+    buf_release(&errors);
+}
+
+static void test_alias_mistakes(void **state)
+{
+    static const struct {
+        const char *text, *table, *want;
+    } rows[] = {
+        { "domain a.test { aliases t }", "a: |prog\n\nb: c@d.test\nB: e@d.test\n",
+          "t:1:1: \"|prog\": relayd runs no programs; let a server that does (by LMTP or SMTP) have the address\n"
+          "t:4:1: a second alias for \"b\"; the first is at t:3" },
+        { "domain a.test { aliases t }", NULL, "1:25: can't use \"t\": Permission denied" },
+        { "domain a.test { aliases u }", "", "1:25: can't use \"u\": it is not part of this configuration" },
+        { "domain a.test { relay; aliases t }", "a: :include:t\nb: :include:u\nc: :include:\n",
+          "t:1:1: \"t\" includes itself\n"
+          "t:2:1: can't read \"u\": it is not part of this configuration\n"
+          "t:3:1: :include: names no file" },
+        { "domain a.test { relay; aliases t }", "a: b\nb: c\nc: a\nd: e\ne: x@y.test\n",
+          "t:1:1: warning: \"a\" leads in a circle, which closes at a@a.test\n"
+          "t:2:1: warning: \"b\" leads in a circle, which closes at b@a.test\n"
+          "t:3:1: warning: \"c\" leads in a circle, which closes at c@a.test" },
+        { "virtual_aliases t\ndomain a.test { relay }", "x@a.test y@z.test\nx@b.test y@z.test\n",
+          "t:2:1: warning: \"x@b.test\" is never looked up, for \"b.test\" is none of our domains; "
+          "write \"domain b.test\"" },
+        { "virtual_aliases t\ndomain a.test", "x@a.test y@z.test\n",
+          "2:1: postmaster@a.test leads nowhere; say where by \"postmaster ADDRESS\" or an alias" },
+        { "postmaster x@a.test\ndomain a.test { alias y z@z.test }", "",
+          "2:1: postmaster@a.test leads nowhere, its end is x@a.test; say where by \"postmaster ADDRESS\" or an alias" },
+        { "domain a.test { recipients x }", "",
+          "1:1: domain \"a.test\" lists its recipients, but has no place for their mail; add \"relay\"" },
+        { "domain a.test { relay; recipients x@b.test, @a.test, a..b }", "",
+          "1:35: \"x@b.test\": it is not in this domain\n"
+          "1:45: \"@a.test\": all names of a domain have \"catch_all\"\n"
+          "1:54: \"a..b\": address syntax error" },
+        { "domain a.test { relay; recipients_file t }", "a b\n",
+          "t:1:1: \"b\" behind the recipient; a line holds one, and nothing or OK behind it" },
+        { "domain a.test { relay; alias x y@z.test; alias X z@z.test }", "",
+          "1:42: a second alias for \"x@a.test\"; the first is at conf:1" },
+        { "domain a.test { relay; alias x :include:/etc/list, /dev/null }", "",
+          "1:32: \":include:\" is for files; name one by \"aliases\" or \"virtual_aliases\"\n"
+          "1:52: \"/dev/null\": relayd writes to no files; mail to be thrown away has a route: "
+          "\"route to ADDRESS discard\"" },
+        { "domain a.test { relay; alias x@b.test y@z.test }", "", "1:30: \"x@b.test\": it is not in this domain" },
+        { "domain a.test { relay; catch_all }", "", "1:33: \"catch_all\" needs a word here" },
+        { "plus_addressing ++", "", "1:17: \"++\" is not a delimiter of tags: it is one of + - = _ ~ #" },
+        { "limits { alias_recipients 2 }\ndomain a.test { relay; alias x a@z.test, b@z.test, c@z.test }", "",
+          "2:1: warning: \"x@a.test\" has more targets than limits { alias_recipients } allows; too many is c@z.test" },
+    };
+
+    for (size_t i = 0; i < countof(rows); i++) {
+        struct table table = { "/etc/relayd/t", rows[i].table };
+        struct buf errors = { 0 };
+        struct buf text = { 0 };
+
+        buf_printf(&text, "%s\nhostname h.test", rows[i].text);
+        settings_unref(load_with(buf_cstr(&text), &table, 1, &errors));
+        assert_string_equal(buf_cstr(&errors), rows[i].want);
+        buf_release(&errors);
+        buf_release(&text);
+    }
+}
+
+/* What the parent brings along: also files that tables name. */
+static void test_tables_are_fetched(void **state)
+{
+    static const char *const files[] = { "conf", "virtual", "aliases", "inner", "deeper", "list" };
+    struct scratch dir;
+    struct bundle *b;
+    struct diagnostics d = { 0 };
+    struct settings *s;
+
+    scratch_open(&dir);
+    scratch_write(&dir, "conf", "hostname h.test\npostmaster p@far.test\nvirtual_aliases virtual\n"
+                  "domain a.test { relay; aliases aliases; recipients_file list }", 0600);
+    scratch_write(&dir, "virtual", "x@a.test :include:inner\n", 0600);
+    scratch_write(&dir, "aliases", "y: :INCLUDE:inner\n", 0644);
+    scratch_write(&dir, "inner", "a@far.test, :include:deeper\n", 0600);
+    scratch_write(&dir, "deeper", "b@far.test\n", 0600);
+    scratch_write(&dir, "list", "z\n", 0600);
+    b = settings_read(scratch_path(&dir, "conf"), NULL);
+    assert_int_equal(b->count, countof(files));
+    for (size_t i = 0; i < countof(files); i++)
+        assert_non_null(bundle_find(b, i == 0 ? BUNDLE_FILE : BUNDLE_TABLE,
+                                    slice_str(scratch_path(&dir, files[i]))));
+    assert_ok(settings_load_bundle(b, &d, &s));
+    bundle_free(b);
+    assert_alias(s, "x@a.test", " a@far.test b@far.test");
+    assert_alias(s, "y@a.test", " a@far.test b@far.test");
+    assert_alias(s, "z@a.test", " z@a.test");
+    settings_unref(s);
+    diagnostics_release(&d);
+    scratch_close(&dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_aliases),
+        cmocka_unit_test(test_alias_mistakes),
+        cmocka_unit_test(test_tables_are_fetched),
         cmocka_unit_test(test_defaults),   cmocka_unit_test(test_every_directive),
         cmocka_unit_test(test_listeners),  cmocka_unit_test(test_submission), cmocka_unit_test(test_routes),
         cmocka_unit_test(test_logins),
