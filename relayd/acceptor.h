@@ -28,6 +28,7 @@ struct acceptor_config {
 };
 
 struct acceptor_config *acceptor_config_new(const struct settings *settings, struct delivery_policy *policy);
+struct acceptor_config *acceptor_config_ref(struct acceptor_config *c);
 void acceptor_config_unref(struct acceptor_config *c); /* NULL is fine; any thread */
 
 struct acceptor {
@@ -36,6 +37,7 @@ struct acceptor {
     struct clients *clients;
     struct acceptor_config *config;
     struct accounts *accounts; /* set after acceptor_init; NULL: nobody can log in */
+    struct list frontends; /* connections whose PROXY header is awaited */
     struct list sessions;
     unsigned session_count;
     bool draining;

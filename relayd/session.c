@@ -1,4 +1,5 @@
 /* relayd/session.c - an SMTP session's life, from the connection to its end. */
+#include "relayd/frontend.h"
 #include "relayd/session_internal.h"
 
 #include "base/log.h"
@@ -61,7 +62,7 @@ struct acceptor_config *acceptor_config_new(const struct settings *settings, str
     return c;
 }
 
-static struct acceptor_config *config_ref(struct acceptor_config *c)
+struct acceptor_config *acceptor_config_ref(struct acceptor_config *c)
 {
     atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
     return c;
@@ -177,6 +178,7 @@ static const struct smtp_server_handler session_handler = {
     .message_end = session_message_end,
     .transaction_reset = session_transaction_reset,
     .refused = handle_refused,
+    .xclient = session_xclient,
     .auth_begin = session_auth_begin,
     .auth_continue = session_auth_continue,
     .auth_cancelled = session_auth_cancelled,
@@ -207,45 +209,50 @@ static void session_free(struct session *s)
     free(s);
 }
 
-static void greet(struct session *s)
+const char *session_count_client(struct session *s)
 {
     const struct settings_limits *l = &s->config->settings->limits;
 
-    if (s->acceptor->draining) {
-        smtp_server_reject(s->engine, 421, "4.3.2 the server is going down, try again later");
-        return;
-    }
     switch (clients_enter(s->acceptor->clients, &s->client_addr, l->connections, l->connections_per_client)) {
     case CLIENTS_OK:
         s->counted = true;
-        smtp_server_greet(s->engine);
         break;
     case CLIENTS_TOO_MANY:
         log_warning("smtpd", "too many connections (%u): unknown[%s] refused", l->connections, s->client);
-        smtp_server_reject(s->engine, 421, "4.3.2 too many connections, try again later");
-        break;
+        return "4.3.2 too many connections, try again later";
     case CLIENTS_TOO_MANY_OF_THIS:
         log_info("smtpd", "too many connections from unknown[%s]", s->client);
-        smtp_server_reject(s->engine, 421, "4.7.0 too many connections from your address");
-        break;
+        return "4.7.0 too many connections from your address";
     }
+    return NULL;
 }
 
-void acceptor_accept(struct acceptor *a, const struct settings_listen *listen, struct stream *stream)
+static void greet(struct session *s)
+{
+    const char *why = s->acceptor->draining ? "4.3.2 the server is going down, try again later" : session_count_client(s);
+
+    if (why != NULL)
+        smtp_server_reject(s->engine, 421, why);
+    else
+        smtp_server_greet(s->engine);
+}
+
+void session_open(struct acceptor *a, struct acceptor_config *config, const struct settings_listen *listen,
+                  struct stream *stream, enum session_way way)
 {
     struct session *s = mem_new(struct session);
 
     s->acceptor = a;
-    s->config = config_ref(a->config);
+    s->config = acceptor_config_ref(config);
     s->stream = stream;
     s->client_addr = stream->remote;
     net_addr_format(&s->client_addr, s->client);
-    s->trusted = s->trusted_address = relay_trusts(s->config->rules, &s->client_addr, &listen->addr);
     s->engine = smtp_server_new(listen->repair_line_ends ? &s->config->repairing : &s->config->strict,
                                 &session_handler, s);
     s->submission = listen->role == SETTINGS_ROLE_SUBMISSION;
     s->login = (uint8_t)listen->login;
     s->login_in_clear = listen->tls == SETTINGS_TLS_NONE && net_addr_is_loopback(&listen->addr);
+    session_set_way(s, listen, way);
     s->from_owned = listen->header_from_owned;
     s->hide_client = listen->hide_client;
     s->rewrites = listen->rewrites;
@@ -262,19 +269,21 @@ void acceptor_accept(struct acceptor *a, const struct settings_listen *listen, s
 void acceptor_init(struct acceptor *a, struct loop *loop, struct queue *queue, struct clients *clients,
                    struct acceptor_config *config)
 {
-    *a = (struct acceptor){ .loop = loop, .queue = queue, .clients = clients, .config = config_ref(config) };
+    *a = (struct acceptor){ .loop = loop, .queue = queue, .clients = clients, .config = acceptor_config_ref(config) };
+    list_init(&a->frontends);
     list_init(&a->sessions);
 }
 
 void acceptor_reload(struct acceptor *a, struct acceptor_config *config)
 {
     acceptor_config_unref(a->config);
-    a->config = config_ref(config);
+    a->config = acceptor_config_ref(config);
 }
 
 void acceptor_drain(struct acceptor *a)
 {
     a->draining = true;
+    frontends_release(a);
     list_foreach_safe (it, next, &a->sessions) {
         struct session *s = container_of(it, struct session, link);
 
@@ -285,6 +294,7 @@ void acceptor_drain(struct acceptor *a)
 
 void acceptor_release(struct acceptor *a)
 {
+    frontends_release(a);
     list_foreach_safe (it, next, &a->sessions)
         session_free(container_of(it, struct session, link));
     acceptor_config_unref(a->config);

@@ -70,7 +70,19 @@ struct session {
     struct commit *commit;    /* a message of ours is being stored */
 };
 
+enum session_way { /* how the client came */
+    SESSION_DIRECT,
+    SESSION_FRONTED,     /* a front end names it */
+    SESSION_FRONTED_TLS, /* and says that it speaks TLS there */
+    SESSION_UNKNOWN,     /* a front end does not: its own affair */
+};
+
 /* session.c */
+/* Takes over the stream, whose `remote` is the client. The session may be over
+ * when this returns. */
+void session_open(struct acceptor *a, struct acceptor_config *config, const struct settings_listen *listen,
+                  struct stream *stream, enum session_way way);
+const char *session_count_client(struct session *s); /* NULL, or why it is one too many */
 /* After anything happened: sends replies, reads on or not, sets the deadline,
  * ends the session when its engine is done. The session may be gone then. */
 void session_after(struct session *s);
@@ -102,6 +114,10 @@ bool session_owns_from(const struct session *s, struct slice header);
  * is told no. False: there is nothing to ask. */
 bool session_charge_user(struct session *s, void (*then)(struct session *s));
 char *session_login_text(const struct session *s); /* for the log; the caller frees it */
+
+/* session_xclient.c: who the client is, and whether that makes it trusted */
+void session_set_way(struct session *s, const struct settings_listen *listen, enum session_way way);
+void session_xclient(void *ctx, const struct smtp_xclient *x);
 
 /* session_recipient.c: the handler's part */
 void session_recipient(void *ctx, const struct smtp_recipient *to);

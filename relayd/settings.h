@@ -69,6 +69,10 @@ struct settings_listen {
     bool header_from_owned; /* the header's From, too, must be the user's own; default no */
     bool hide_client;       /* the client's address is left out of Received; default no */
     const struct settings_rewrite *rewrites; /* come before the general ones */
+    const struct net_prefix *proxies; /* front ends that begin with a PROXY header, and they alone */
+    size_t proxy_count;
+    const struct net_prefix *xclients; /* front ends that may say XCLIENT */
+    size_t xclient_count;
     bool repair_line_ends;  /* bare CR and LF are made CR LF instead of refused; default no */
     struct settings_place place;
 };

@@ -6,6 +6,7 @@
 #include "conf/value.h"
 #include "mail/path.h"
 #include "relayd/settings_alias.h"
+#include "relayd/settings_frontend.h"
 
 #include <stddef.h>
 
@@ -242,6 +243,8 @@ static const struct conf_row rows[] = {
       offsetof(struct settings_listen, hide_client) },
     { "listen", "sender_rewrite", "PATTERN EMAIL", CONF_MANY, settings_take_rewrite,
       offsetof(struct settings_listen, rewrites) },
+    { "listen", "proxy_protocol", "from PREFIX {, PREFIX}", 0, settings_take_proxies, 0 },
+    { "listen", "xclient", "from PREFIX {, PREFIX}", 0, settings_take_xclients, 0 },
     { "listen", "repair_line_ends", "[SWITCH]", 0, settings_take_yes,
       offsetof(struct settings_listen, repair_line_ends) },
 

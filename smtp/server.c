@@ -344,6 +344,8 @@ void smtp_server_answer(struct smtp_server *s, unsigned code, const char *fmt, .
         recipient_answered(s, code, buf_cstr(&text));
     else if (question == ASK_BEGIN)
         server_content_begun(s, code, buf_cstr(&text));
+    else if (question == ASK_XCLIENT)
+        server_xclient_answered(s, code, buf_cstr(&text));
     else if (question == ASK_AUTH)
         server_auth_answered(s, code, buf_cstr(&text));
     else

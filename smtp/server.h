@@ -59,6 +59,14 @@ struct smtp_recipient { /* RCPT TO */
     struct mail_wish wish; /* NOTIFY=, ORCPT= (RFC 3461) */
 };
 
+struct net_addr;
+
+struct smtp_xclient { /* XCLIENT: whom a front end speaks for */
+    const struct net_addr *addr; /* NULL: as before; of family 0: the front end does not know */
+    uint16_t port;
+    char helo[256];              /* until the next EHLO; "" if not said */
+};
+
 /* What the engine knows when content begins or ends. */
 struct smtp_content {
     uint64_t size_bytes;  /* canonical bytes given to message_bytes */
@@ -84,6 +92,10 @@ struct smtp_server_handler {
      * EHLO, the end of the session): forget sender, recipients, content. Also
      * after a refused sender, message_begin or message_end. Not answered. */
     void (*transaction_reset)(void *ctx);
+    /* A declared front end says who its client is; answer 220 when that counts
+     * from now on: the session then begins anew. Logins are over. NULL where
+     * XCLIENT is never offered. */
+    void (*xclient)(void *ctx, const struct smtp_xclient *x);
     /* Each refusal as it goes out, for the log; may be NULL. `command` is the
      * line as received, cut to a bound; of AUTH and what could belong to it,
      * the word alone. */
@@ -99,6 +111,9 @@ struct smtp_server_handler {
      * the session is freed. Not answered. */
     void (*auth_cancelled)(void *ctx);
 };
+
+/* XCLIENT for this client: offered, and answered by the handler's xclient. */
+void smtp_server_offer_xclient(struct smtp_server *s, bool on);
 
 /* opt and handler outlive the session; hostname in opt names us. */
 struct smtp_server *smtp_server_new(const struct smtp_server_options *opt,

@@ -37,7 +37,7 @@ enum server_phase {
 #define PH_COMMAND (PH_GREETED | PH_READY | PH_MAIL | PH_RCPT | PH_BDAT)
 #define PH_CONTENT (PH_DATA | PH_CHUNK)
 
-enum server_question { ASK_NOTHING, ASK_SENDER, ASK_RECIPIENT, ASK_BEGIN, ASK_END, ASK_AUTH };
+enum server_question { ASK_NOTHING, ASK_SENDER, ASK_RECIPIENT, ASK_BEGIN, ASK_END, ASK_AUTH, ASK_XCLIENT };
 
 enum server_skip {
     SKIP_NOTHING,
@@ -89,6 +89,7 @@ struct smtp_server {
     bool transaction;           /* the handler was told of a sender and not of an end */
     bool asked_by_bdat;
     bool authenticated;
+    bool xclient;               /* offered */
     bool auth_seen;             /* lines that are no command may be a login's */
     bool auth_open;             /* the handler was told of an exchange and not of its end */
     uint64_t release_max_ms;    /* FUTURERELEASE; 0: not offered */
@@ -132,6 +133,11 @@ struct slice server_auth_hide(struct smtp_server *s, struct slice line);
 /* Input that waits: where it may hold a password, without copies left behind. */
 void server_wait_input(struct smtp_server *s, struct slice bytes);
 void server_drop_input(struct smtp_server *s);
+
+/* server_xclient.c */
+void server_xclient(struct smtp_server *s, struct slice args);
+void server_xclient_answered(struct smtp_server *s, unsigned code, const char *text);
+bool server_offer_xclient(struct smtp_server *s); /* its line of EHLO */
 
 /* server_params.c: what stands behind the path; NULL, or why not: code and
  * text of the reply. */

@@ -138,7 +138,7 @@ static const struct offer {
     { "PIPELINING", NULL },          { NULL, offer_size }, { "8BITMIME", NULL },
     { "ENHANCEDSTATUSCODES", NULL }, { "CHUNKING", NULL }, { "DSN", NULL },
     { "SMTPUTF8", NULL },            { NULL, offer_limits }, { NULL, offer_future_release },
-    { NULL, offer_auth },
+    { NULL, offer_auth },            { NULL, server_offer_xclient },
 };
 
 void server_reply_ehlo(struct smtp_server *s)

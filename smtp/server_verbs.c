@@ -34,6 +34,7 @@ static const struct verb verbs[] = {
     { "EHLO", PH_COMMAND, ARGS_NEEDED, do_ehlo, NULL },
     { "HELO", PH_COMMAND, ARGS_NEEDED, do_helo, NULL },
     { "AUTH", PH_READY, ARGS_NEEDED, server_auth, NULL },
+    { "XCLIENT", PH_COMMAND, ARGS_NEEDED, server_xclient, NULL },
     { "RSET", PH_COMMAND, ARGS_NONE, do_rset, NULL },
     { "NOOP", PH_COMMAND, ARGS_OPTIONAL, do_noop, NULL },
     { "VRFY", PH_COMMAND, ARGS_NEEDED, do_vrfy, NULL },

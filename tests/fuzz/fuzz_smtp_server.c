@@ -155,6 +155,18 @@ static void on_auth_cancelled(void *ctx)
     p->in_login = p->asked = p->login_asked = false;
 }
 
+/* One front end in two is believed. */
+static void on_xclient(void *ctx, const struct smtp_xclient *x)
+{
+    struct play *p = ctx;
+
+    CHECK(strlen(x->helo) < sizeof x->helo && !smtp_server_in_transaction(p->server));
+    if (x->helo[0] == 'x')
+        smtp_server_answer(p->server, 421, "4.7.0 too many");
+    else
+        smtp_server_answer(p->server, 220, "go on");
+}
+
 static const struct smtp_server_handler handler = {
     .sender = on_sender,
     .recipient = on_recipient,
@@ -163,6 +175,7 @@ static const struct smtp_server_handler handler = {
     .message_end = on_end,
     .transaction_reset = on_reset,
     .refused = on_refused,
+    .xclient = on_xclient,
     .auth_begin = on_auth_begin,
     .auth_continue = on_auth_continue,
     .auth_cancelled = on_auth_cancelled,
@@ -197,6 +210,7 @@ static void play(struct play *p, const struct smtp_server_options *opt, uint64_t
     rng_seed(&p->answers, seed);
     rng_seed(&p->chance, ~seed);
     p->server = smtp_server_new(opt, &handler, p);
+    smtp_server_offer_xclient(p->server, (seed & 32) != 0);
     if ((seed & 64) != 0)
         smtp_server_set_auth(p->server, (seed & 128) != 0 ? &demanded : &offered);
     smtp_server_greet(p->server);

@@ -455,6 +455,8 @@ static void test_errors(void **state)
         { "listen *:25 { role mta }",
           "1:20: \"role\" needs \"relay\", \"submission\", \"lmtp\", \"imap\", \"pop3\" or \"metrics\" here, "
           "not \"mta\"" },
+        { "listen *:25 { proxy_protocol 10.0.0.1 }", "1:30: \"proxy_protocol\" needs \"from\" here, not \"10.0.0.1\"" },
+        { "listen *:25 { xclient from }", "1:27: \"xclient\" needs a network here" },
         { "listen *:25 { repair_line_ends maybe }", "1:32: \"maybe\" is not \"yes\" or \"no\": it is yes or no" },
         { "listen *:25 { role relay; role relay }", "1:27: a second \"role\"; the first is at conf:1" },
         /* domains */
@@ -641,6 +643,24 @@ static void test_secrets_have_readers(void **state)
     assert_true(seen >= 3);
 }
 
+static void test_front_ends(void **state)
+{
+    struct settings *s = load_good("hostname h.test\n"
+                                   "listen 127.0.0.1:25 { proxy_protocol from 192.0.2.0/24, ::1; xclient from 10.0.0.1 }\n"
+                                   "listen 127.0.0.1:26");
+    struct net_addr client;
+
+    assert_int_equal(s->listens[0].proxy_count, 2);
+    assert_int_equal(s->listens[0].xclient_count, 1);
+    assert_true(net_addr_parse(SLICE("192.0.2.77"), &client));
+    assert_true(net_prefix_holds(&s->listens[0].proxies[0], &client));
+    assert_false(net_prefix_holds(&s->listens[0].xclients[0], &client));
+    assert_true(net_addr_parse(SLICE("::1"), &client));
+    assert_true(net_prefix_holds(&s->listens[0].proxies[1], &client));
+    assert_int_equal(s->listens[1].proxy_count + s->listens[1].xclient_count, 0);
+    settings_unref(s);
+}
+
 static void add_target(void *ctx, struct slice address)
 {
     buf_printf(ctx, " %.*s", (int)address.len, address.ptr);
@@ -797,6 +817,7 @@ static void test_tables_are_fetched(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_front_ends),
         cmocka_unit_test(test_aliases),
         cmocka_unit_test(test_alias_mistakes),
         cmocka_unit_test(test_tables_are_fetched),

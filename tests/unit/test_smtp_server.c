@@ -18,6 +18,7 @@
 #include "tests/unit/check.h"
 
 #include "base/mem.h"
+#include "net/addr.h"
 #include "smtp/server.h"
 #include "tests/transcripts/transcript.h"
 
@@ -52,6 +53,7 @@ struct play {
     uint64_t release_max_ms;
     struct smtp_server_auth auth;
     bool has_auth;
+    bool xclient;
     struct smtp_server *server;
     enum mode mode;
     bool late;
@@ -100,6 +102,8 @@ static void answer(struct play *p, const char *question)
     }
     if (strcmp(question, "auth") == 0)
         smtp_server_answer(p->server, 235, "2.7.0 auth ok");
+    else if (strcmp(question, "xclient") == 0)
+        smtp_server_answer(p->server, 220, "new");
     else if (strcmp(question, "begin") == 0)
         smtp_server_answer(p->server, 354, "go");
     else
@@ -206,6 +210,16 @@ static void on_refused(void *ctx, unsigned code, struct slice reply, struct slic
     buf_add_byte(&p->events, '\n');
 }
 
+static void on_xclient(void *ctx, const struct smtp_xclient *x)
+{
+    struct play *p = ctx;
+    char addr[NET_ADDR_TEXT_MAX];
+
+    buf_printf(&p->events, "xclient %s port %u helo <%s>\n", x->addr != NULL ? net_addr_format(x->addr, addr) : "-",
+               x->port, x->helo);
+    ask(p, "xclient");
+}
+
 static void on_auth_begin(void *ctx, const char *mechanism, struct slice initial, bool has_initial)
 {
     struct play *p = ctx;
@@ -249,6 +263,7 @@ static const struct smtp_server_handler handler = {
     .transaction_reset = on_reset,
     .refused = on_refused,
     .auth_begin = on_auth_begin,
+    .xclient = on_xclient,
     .auth_continue = on_auth_continue,
     .auth_cancelled = on_auth_cancelled,
 };
@@ -388,6 +403,8 @@ static void set_option(struct play *p, const struct item *it)
         p->has_auth = true, p->auth.under_tls = n != 0 ? "PLAIN LOGIN" : "";
     else if (strcmp(name, "auth_required") == 0)
         p->has_auth = true, p->auth.required = n != 0;
+    else if (strcmp(name, "xclient") == 0)
+        p->xclient = n != 0;
     else if (strcmp(name, "release_max_ms") == 0)
         p->release_max_ms = n;
     else if (strcmp(name, "repair_line_ends") == 0)
@@ -451,6 +468,7 @@ static void play(const struct transcript *t, enum mode mode, bool late)
     play_items(&p, 'w');
     p.server = smtp_server_new(&p.opt, &handler, &p);
     smtp_server_offer_release(p.server, p.release_max_ms, &clock_still);
+    smtp_server_offer_xclient(p.server, p.xclient);
     if (p.has_auth)
         smtp_server_set_auth(p.server, &p.auth);
     if (transcript_directive(t, "nogreeting") == NULL)
