@@ -80,6 +80,62 @@ def test_a_stranger_does_not_get_through(guarded, recipient):
     assert daemon.queue() == []
 
 
+# Ways in for strangers: the listener, whence they connect, and what a front end says first.
+DOORS = {
+    "repairing": ("repair_line_ends", STRANGER, b"", b""),
+    "undeclared": ("proxy_protocol from 127.0.0.9; xclient from 127.0.0.9", STRANGER, b"", b""),
+    "behind a front end": ("proxy_protocol from 127.0.0.9", "127.0.0.9", b"PROXY TCP4 127.0.0.2 127.0.0.1 9 25\r\n", b""),
+    "unknown to a front end": ("proxy_protocol from 127.0.0.9", "127.0.0.9", b"PROXY UNKNOWN\r\n", b""),
+    "by XCLIENT": ("xclient from 127.0.0.1", "127.0.0.1", b"", b"XCLIENT ADDR=127.0.0.2\r\n"),
+}
+
+# What routes inside the local part of a domain that has aliases or a list.
+INSIDE = [
+    f"{local}@{domain}"
+    for local in ("b%elsewhere.test", "elsewhere.test!b", '"b@elsewhere.test"', '"b%elsewhere.test"', "b+%elsewhere.test")
+    for domain in ("alias.test", "catch.test", "listed.test")
+]
+
+
+@pytest.mark.parametrize("door", DOORS)
+def test_no_door_lets_a_stranger_through(lab, door):
+    listen, source, header, before = DOORS[door]
+    daemon = lab.relayd(
+        trusted="127.0.0.1/32, 127.0.0.9/32",
+        listen=listen,
+        limits="errors 10000; idle_commands 10000",
+        extra=f"""{OURS}
+            postmaster pm@dest.test
+            domain alias.test {{ alias b b@dest.test }}
+            domain catch.test {{ catch_all b@dest.test }}
+            domain listed.test {{ relay; recipients b }}""",
+        routes="route default hold",
+    )
+    with Client(daemon.port, source=source, greet=False) as client:
+        client.send(header)
+        assert client.reply().code == 220
+        if before:
+            assert client.command(before).code == 220
+        client.ehlo()
+        for recipient in TRICKS + INSIDE:
+            assert client.command("MAIL FROM:<a@anywhere.test>").code == 250
+            reply = client.command(f"RCPT TO:<{recipient}>")
+            assert reply.code in (500, 501, 550, 551, 553, 554), (recipient, reply)
+            client.command("RSET")
+        reply = client.transaction("a@anywhere.test", "B+tag@alias.test", mail.message())
+        assert reply.code == 250
+    assert list(daemon.recipients(reply.queue_id)) == ["b@dest.test"]
+
+
+def test_without_a_login_nothing_is_submitted(lab):
+    daemon = lab.relayd(trusted="none", listen="role submission; login required; tls none", routes="route default hold")
+    with Client(daemon.port) as client:
+        client.ehlo()
+        for sender in ("", "a@anywhere.test", "root@mx.relay.test"):
+            assert client.command(f"MAIL FROM:<{sender}>").code == 530
+            assert client.command("RCPT TO:<b@elsewhere.test>").code in (503, 530)
+
+
 @pytest.mark.parametrize("sender", ["", "x@dest.test", "postmaster@dest.test", "root@mx.relay.test"])
 def test_a_forged_sender_is_no_key(guarded, sender):
     daemon, _ = guarded

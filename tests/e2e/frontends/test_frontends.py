@@ -1,13 +1,12 @@
 """Front ends that pass connections on: PROXY headers and XCLIENT, from declared hosts only."""
 
-import shutil
 import socket
 import struct
 import subprocess
 
 import pytest
 
-from lab import mail, ports, wait
+from lab import library_path, mail, ports, unpack, wait
 from lab.client import Client
 from lab.process import Process
 
@@ -238,7 +237,6 @@ def test_a_reload_changes_who_is_declared(fronted):
         assert not may_relay(client)
 
 
-@pytest.mark.skipif(shutil.which("swaks") is None, reason="swaks is not installed")
 def test_swaks_xclient(fronted):
     daemon, sink = fronted
     run = subprocess.run(
@@ -251,9 +249,9 @@ def test_swaks_xclient(fronted):
     assert f"[{INSIDE}]" in sink.wait(1)[0].header.decode()
 
 
-@pytest.mark.skipif(shutil.which("haproxy") is None, reason="haproxy is not installed")
 @pytest.mark.parametrize("version", ["send-proxy", "send-proxy-v2"])
 def test_haproxy(fronted, tmp_path, version):
+    root = unpack("haproxy")
     daemon, _ = fronted
     port = ports.free()
     config = tmp_path / "haproxy.cfg"
@@ -261,7 +259,8 @@ def test_haproxy(fronted, tmp_path, version):
         "defaults\n mode tcp\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n"
         f"listen mail\n bind 127.0.0.1:{port}\n source {FRONT}\n server relayd 127.0.0.1:{daemon.port} {version}\n"
     )
-    proxy = Process("haproxy", ["haproxy", "-db", "-f", config])
+    proxy = Process("haproxy", [root / "usr/sbin/haproxy", "-db", "-f", config],
+                    env={"LD_LIBRARY_PATH": library_path(root)})
     try:
         wait.until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, "haproxy listens", 10)
         with Client(port, source=STRANGER) as client:
