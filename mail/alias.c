@@ -63,7 +63,8 @@ static bool join(char out[ADDRESS_SIZE], struct slice local, struct slice domain
 {
     if (local.len + 1 + domain.len > MAIL_ADDRESS_MAX)
         return false;
-    memcpy(out, local.ptr, local.len);
+    if (local.len > 0) /* "@domain" has none, and no bytes to point to */
+        memcpy(out, local.ptr, local.len);
     out[local.len] = '@';
     memcpy(out + local.len + 1, domain.ptr, domain.len);
     out[local.len + 1 + domain.len] = '\0';
