@@ -8,6 +8,7 @@
 #include "relayd/tree.h"
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 
 struct play {
@@ -34,6 +35,19 @@ static void hold(struct play *p, const char *name)
     watch_begin(&p->t);
 }
 
+/* The reload listens for a moment; on the default port somebody may be. */
+static unsigned free_port(void)
+{
+    struct sockaddr_in sa = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof sa;
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&sa, len), 0);
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&sa, &len), 0);
+    close(fd);
+    return ntohs(sa.sin_port);
+}
+
 static int setup(void **state)
 {
     struct play *p = mem_new(struct play);
@@ -44,8 +58,9 @@ static int setup(void **state)
     log_open("test", LOG_LEVEL_FATAL);
     scratch_open(&p->s);
     snprintf(config, sizeof config,
-             "hostname mx.relay.test\nlog { level error }\nstate_dir %s/state\nruntime_dir %s/run\n",
-             p->s.path, p->s.path);
+             "hostname mx.relay.test\nlog { level error }\nstate_dir %s/state\nruntime_dir %s/run\n"
+             "listen 127.0.0.1:%u\n",
+             p->s.path, p->s.path, free_port());
     scratch_write(&p->s, "relayd.conf", config, 0600);
     p->now_ms = 1000;
     p->clock = (struct clock){ play_now, play_now, p };
