@@ -22,11 +22,22 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+#define NOW_MS 1795746859000ull
+
+static uint64_t still_ms(void *ctx)
+{
+    return NOW_MS;
+}
+
+static const struct clock still = { .mono_ms = still_ms, .wall_ms = still_ms };
+
 struct play {
     struct smtp_server *server;
     struct rng answers; /* the same in both plays */
     struct rng chance;
     bool late, asked, in_transaction, in_login, login_asked;
+    bool release; /* FUTURERELEASE is offered */
+    bool utf8;    /* in this transaction */
     struct buf content;
     struct buf stored;
     struct buf out;
@@ -62,11 +73,23 @@ static void ask(struct play *p)
         answer(p);
 }
 
+/* What goes on to the next hop in a line of its own. */
+static void check_line(struct slice s, bool utf8)
+{
+    for (size_t i = 0; i < s.len; i++)
+        CHECK((unsigned char)s.ptr[i] > ' ' && s.ptr[i] != 0x7f && (utf8 || (unsigned char)s.ptr[i] < 0x80));
+}
+
 static void on_sender(void *ctx, const struct smtp_sender *from)
 {
     struct play *p = ctx;
 
     CHECK(!p->in_transaction && strlen(from->path.text) == from->path.len);
+    CHECK(from->smtputf8 || !from->path.utf8);
+    check_line(from->envelope_id, false);
+    CHECK(from->envelope_id.len <= MAIL_ENVID_MAX);
+    CHECK(from->release_wall_ms == 0 || (p->release && from->release_wall_ms - NOW_MS <= HOUR_MS));
+    p->utf8 = from->smtputf8;
     p->in_transaction = true;
     ask(p);
 }
@@ -76,6 +99,10 @@ static void on_recipient(void *ctx, const struct smtp_recipient *to)
     struct play *p = ctx;
 
     CHECK(p->in_transaction && to->path.len > 0);
+    CHECK(p->utf8 || !to->path.utf8);
+    check_line(to->wish.original, p->utf8);
+    CHECK(to->wish.original.len <= MAIL_ORCPT_MAX);
+    CHECK((to->wish.notify & MAIL_NOTIFY_NEVER) == 0 || to->wish.notify == MAIL_NOTIFY_NEVER);
     ask(p);
 }
 
@@ -213,6 +240,9 @@ static void play(struct play *p, const struct smtp_server_options *opt, uint64_t
     smtp_server_offer_xclient(p->server, (seed & 32) != 0);
     if ((seed & 64) != 0)
         smtp_server_set_auth(p->server, (seed & 128) != 0 ? &demanded : &offered);
+    p->release = (seed & 256) != 0;
+    if (p->release)
+        smtp_server_offer_release(p->server, HOUR_MS, &still);
     smtp_server_greet(p->server);
     while (in.len > 0) {
         size_t n =
