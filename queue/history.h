@@ -79,6 +79,7 @@ struct history_hit {
 struct history_search {
     char *text;
     size_t text_len;
+    char *address; /* text as addresses are stored, when that is another spelling; or NULL */
     size_t limit;
     struct history_hit *hits; /* after history_search_sort(): newest first, each once */
     size_t count, cap;

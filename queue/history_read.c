@@ -2,6 +2,8 @@
 #include "queue/history_internal.h"
 
 #include "base/mem.h"
+#include "mail/path.h"
+#include "mail/text.h"
 
 #include <stdlib.h>
 
@@ -89,19 +91,24 @@ bool history_event_get(const struct history_events *l, size_t i, struct event *o
 
 void history_search_init(struct history_search *s, struct slice text, size_t limit)
 {
+    struct mail_path path;
+
     text = slice_trim(text);
     if (text.len >= 2 && text.ptr[0] == '<' && text.ptr[text.len - 1] == '>')
         text = slice_make(text.ptr + 1, text.len - 2);
     *s = (struct history_search){ .limit = limit, .quota = limit };
     s->text = mem_dup(text.ptr, text.len);
     s->text_len = text.len;
-    s->hashes[0] = history_hash(HISTORY_ADDRESS, text);
+    if (mail_has_eight_bit(text) && mail_address_parse(text, MAIL_PATH_UTF8_OK, &path) == MAIL_PATH_OK)
+        s->address = mem_str(path.text);
+    s->hashes[0] = history_hash(HISTORY_ADDRESS, s->address != NULL ? slice_str(s->address) : text);
     s->hashes[1] = history_hash(HISTORY_MESSAGE_ID, text);
 }
 
 void history_search_release(struct history_search *s)
 {
     free(s->text);
+    free(s->address);
     free(s->hits);
     *s = (struct history_search){ 0 };
 }
@@ -111,11 +118,17 @@ static struct slice search_text(const struct history_search *s)
     return slice_make(s->text, s->text_len);
 }
 
+/* As addresses are stored, whatever script its domain was asked for in. */
+static struct slice search_address(const struct history_search *s)
+{
+    return s->address != NULL ? slice_str(s->address) : search_text(s);
+}
+
 bool history_search_matches(const struct history_search *s, const struct event *e)
 {
-    struct slice text = search_text(s);
+    struct slice text = search_text(s), address = search_address(s);
 
-    return text.len != 0 && (slice_eq_nocase(e->recipient, text) || slice_eq_nocase(e->reverse_path, text) ||
+    return text.len != 0 && (slice_eq_nocase(e->recipient, address) || slice_eq_nocase(e->reverse_path, address) ||
                              slice_eq_nocase(e->message_id, text));
 }
 
@@ -149,7 +162,7 @@ static bool record_matches(const struct history_search *s, struct slice record)
         struct recipient r = { 0 };
 
         return !err_failed(record_recipient_get(record, &r)) &&
-               (slice_eq_nocase(r.address, search_text(s)) || slice_eq_nocase(r.reverse_path, search_text(s)));
+               (slice_eq_nocase(r.address, search_address(s)) || slice_eq_nocase(r.reverse_path, search_address(s)));
     } else {
         struct event e = { 0 };
 

@@ -174,6 +174,30 @@ static void test_moves(void **state)
 }
 
 /* Each search is made before anything moved, half way, and after. */
+/* An address is found by its domain in either form, before and after the move. */
+static void test_search_in_another_script(void **state)
+{
+    static const char *const to[] = { "gr\xc3\xbcn@xn--bcher-kva.example" };
+    struct fix *x = *state;
+    uint64_t id = queue_fix_add(x->f, "a@xn--bcher-kva.example", to, 1, "m@b\xc3\xbc"
+                                                                       "cher.example");
+
+    for (unsigned round = 0; round < 2; round++) {
+        assert_string_equal(search(x, "gr\xc3\xbcn@b\xc3\xbc"
+                                      "cher.example", 9, &id, 1), "0");
+        assert_string_equal(search(x, "gr\xc3\xbcn@xn--bcher-kva.example", 9, &id, 1), "0");
+        assert_string_equal(search(x, "<a@B\xc3\x9c"
+                                      "CHER.example>", 9, &id, 1), "0");
+        assert_string_equal(search(x, "m@b\xc3\xbc"
+                                      "cher.example", 9, &id, 1), "0"); /* a Message-ID is what it is */
+        assert_string_equal(search(x, "grun@xn--bcher-kva.example", 9, &id, 1), "");
+        if (round == 0)
+            start(x, 0, 0);
+        queue_fix_pass(x->f, 3000);
+    }
+    assert_int_equal(waiting(x), 0);
+}
+
 static void test_search(void **state)
 {
     static const struct {
@@ -377,6 +401,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_moves, setup, teardown),
         cmocka_unit_test_setup_teardown(test_search, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_search_in_another_script, setup, teardown),
         cmocka_unit_test_setup_teardown(test_buckets, setup, teardown),
         cmocka_unit_test_setup_teardown(test_doubles, setup, teardown),
         cmocka_unit_test_setup_teardown(test_damaged_record_moves_too, setup, teardown),
