@@ -160,7 +160,7 @@ static bool take_entry(struct slice *in, struct bundle *b)
     bool ok = take_u32(in, &kind) && kind <= BUNDLE_TABLE && take_string(in, &path) &&
               take_u32(in, &state) && state <= STATE_WITHHELD && take_string(in, &problem) &&
               take_counted(in, &bytes) &&
-              (state != STATE_WITHHELD || (kind == BUNDLE_SECRET && bytes.len == 0)) &&
+              (state != STATE_WITHHELD || ((kind == BUNDLE_SECRET || kind == BUNDLE_KEY) && bytes.len == 0)) &&
               !err_failed(bundle_add(b, (enum bundle_kind)kind, path, bytes,
                                      state == STATE_PROBLEM ? problem : NULL));
 

@@ -15,6 +15,8 @@ enum bundle_kind {
     BUNDLE_FILE,   /* configuration text; the first entry is the main file */
     BUNDLE_LIST,   /* what an include with a wildcard or folder stands for: absolute paths, each ended by NUL */
     BUNDLE_SECRET, /* contents of a file that a _file directive names */
+    BUNDLE_KEY,    /* contents of a key file: like a secret, but it may be missing or unreadable */
+    BUNDLE_PUBLIC, /* what of the key at that path everybody may know */
     BUNDLE_ENV,    /* path is the variable's name, contents its value */
     BUNDLE_TABLE,  /* contents of a file that a directive names for its entries, of which there may be many */
 };
@@ -32,9 +34,9 @@ struct bundle_entry {
     char *path;       /* absolute, but for BUNDLE_ENV */
     struct buf bytes;
     char *problem;    /* why there are no bytes ("Permission denied"), or NULL */
-    bool withheld;    /* BUNDLE_SECRET: it has bytes, but not for this process */
+    bool withheld;    /* BUNDLE_SECRET, BUNDLE_KEY: it has bytes, but not for this process */
     struct bundle_stamp stamp; /* when it was read from disk; not written */
-    unsigned readers; /* BUNDLE_SECRET that no directive names: CONF_FOR(n) of those it is for; not written */
+    unsigned readers; /* BUNDLE_SECRET, BUNDLE_KEY that no directive names: CONF_FOR(n) of those it is for; not written */
 };
 
 struct bundle {

@@ -167,6 +167,16 @@ static void check_twins(struct conf *c, struct conf_stmt *block)
     free(entries);
 }
 
+/* A private key may be missing or unreadable, and most processes never see it. */
+static bool seen_value_or_key(void *ctx, const struct conf_type *type, const struct conf_word *word)
+{
+    struct conf *c = ctx;
+
+    if (strcmp(type->name, "KEYFILE") == 0 && !c->later)
+        conf_want(c, BUNDLE_KEY, conf_path(c, word->file, word->text));
+    return seen_value(ctx, type, word);
+}
+
 static void check_block(struct conf *c, struct conf_stmt *block, const char *parent);
 
 /* What a later release will understand is checked like the rest, but nothing
@@ -176,7 +186,7 @@ static void check_known(struct conf *c, struct conf_stmt *s, const struct conf_r
     bool was_bad = s->bad;
 
     if (!s->bad &&
-        !conf_pattern_match(c->patterns[row - c->schema->rows], s, c->diags, seen_value, c))
+        !conf_pattern_match(c->patterns[row - c->schema->rows], s, c->diags, seen_value_or_key, c))
         s->bad = true;
     if (s->has_block && (row->flags & (CONF_BLOCK | CONF_BLOCK_MUST)) == 0) {
         conf_error(c, &s->name, "\"%s\" takes no block", row->name);

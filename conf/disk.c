@@ -115,7 +115,7 @@ static void fetch_file(struct bundle *b, enum bundle_kind kind, const char *path
         add_folder(b, path);
     else if (!S_ISREG(st.st_mode) && !S_ISCHR(st.st_mode))
         problem = S_ISDIR(st.st_mode) ? "Is a directory" : "it is not a regular file";
-    else if (kind == BUNDLE_SECRET && (st.st_mode & S_IRWXO) != 0)
+    else if ((kind == BUNDLE_SECRET || kind == BUNDLE_KEY) && (st.st_mode & S_IRWXO) != 0)
         problem = "everybody may read or write it; chmod o= takes that away";
     else
         problem = read_all(fd, bundle_kind_max(kind), &bytes);
@@ -146,6 +146,8 @@ struct bundle *conf_read_again(const struct bundle *b)
         const struct bundle_entry *e = &b->entries[i];
         size_t before = fresh->count;
 
+        if (e->kind == BUNDLE_PUBLIC)
+            continue; /* made anew of what is read now */
         if (e->kind != BUNDLE_FILE && e->stamp.known)
             fetch_file(fresh, e->kind, e->path);
         else

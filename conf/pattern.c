@@ -519,6 +519,7 @@ const struct conf_type conf_types[] = {
     { "SWITCH", "\"yes\" or \"no\"", valid_switch, NULL },
     { "PATH", "a path", valid_path, NULL },
     { "SECRET_FILE", "the path of a file", valid_path, NULL },
+    { "KEYFILE", "the path of a key file", valid_path, NULL },
     { "SECRET", "a secret", valid_filled, NULL },
     { "WORD", "a word", valid_filled, NULL },
     { "TEXT", "a text", valid_any, NULL },

@@ -36,7 +36,7 @@ bool conf_pattern_match(const struct conf_pattern *pattern, const struct conf_st
 /* The pattern is one TYPE and nothing else. */
 bool conf_pattern_is_single(const struct conf_pattern *pattern);
 
-/* NUMBER DURATION SIZE RATE SWITCH PATH SECRET SECRET_FILE WORD TEXT NAME */
+/* NUMBER DURATION SIZE RATE SWITCH PATH SECRET SECRET_FILE KEYFILE WORD TEXT NAME */
 extern const struct conf_type conf_types[];
 
 #endif

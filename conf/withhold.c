@@ -59,17 +59,22 @@ static void blank(struct withholding *w, const struct conf_word *word)
         blank_word(copy, text.len, word->at);
 }
 
+static bool is_secret(const struct bundle_entry *e)
+{
+    return e->kind == BUNDLE_SECRET || e->kind == BUNDLE_KEY;
+}
+
 static bool seen_value(void *ctx, const struct conf_type *type, const struct conf_word *word)
 {
     struct withholding *w = ctx;
 
     if (strcmp(type->name, "SECRET") == 0 && (w->row->flags & w->reader) == 0) {
         blank(w, word);
-    } else if (strcmp(type->name, "SECRET_FILE") == 0) {
+    } else if (strcmp(type->name, "SECRET_FILE") == 0 || strcmp(type->name, "KEYFILE") == 0) {
         const char *path = conf_path(&w->c, word->file, word->text);
 
         for (size_t i = 0; i < w->c.bundle->count; i++)
-            if (w->c.bundle->entries[i].kind == BUNDLE_SECRET &&
+            if (is_secret(&w->c.bundle->entries[i]) &&
                 strcmp(w->c.bundle->entries[i].path, path) == 0)
                 w->readers[i] |= w->row->flags;
     }
@@ -129,7 +134,7 @@ struct bundle *conf_withhold(const struct conf_schema *schema, const struct bund
     for (size_t i = 0; i < w.copy->count; i++) {
         struct bundle_entry *e = &w.copy->entries[i];
 
-        if (e->kind != BUNDLE_SECRET || ((w.readers[i] | e->readers) & reader) != 0)
+        if (!is_secret(e) || ((w.readers[i] | e->readers) & reader) != 0)
             continue;
         e->withheld = e->problem == NULL;
         buf_wipe(&e->bytes);

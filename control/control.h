@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "auth/accounts.h"
+#include "control/view_dkim.h"
 #include "delivery/dispatch.h"
 #include "queue/queue.h"
 
@@ -27,6 +28,10 @@ struct control_options {
      * after the engine begins to stop. `answer` is text for people. */
     struct err (*reload)(void *ctx, struct buf *answer); /* ERR_SYNTAX: refused, the old one rules */
     struct err (*stop)(void *ctx, struct buf *answer);   /* asks for it and does not wait */
+    /* Likewise: the keys of that domain (NULL: of all) that mail is signed with,
+     * and the TXT records of a name, which may take a while. */
+    void (*keys)(void *ctx, const char *domain, control_key_visitor *visit, void *visit_ctx);
+    void (*txt)(void *ctx, const char *name, struct control_txt *out);
     void *ctx;
 };
 

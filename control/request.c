@@ -299,6 +299,7 @@ static const struct {
     { "POST", "v1/messages/*/+", do_message_order },
     { "GET", "v1/trace", do_trace },
     { "POST", "v1/accounts/+", request_accounts },
+    { "GET", "v1/dkim", request_dkim },
     { "POST", "v1/reload", do_reload },
     { "POST", "v1/stop", do_stop },
 };

@@ -40,6 +40,7 @@ void request_serve(struct request *r);
 void request_accounts(struct request *r, struct slice id, struct slice op);
 /* {"error": {"code": …, "message": …}} */
 void request_refuse(struct request *r, unsigned status, const char *code, const char *fmt, ...) PRINTF_LIKE(4, 5);
+void request_dkim(struct request *r, struct slice id, struct slice verb); /* ask_dkim.c */
 void request_release(struct request *r);
 
 #endif

@@ -113,6 +113,8 @@ void dispatch_schedule_message(struct dispatch *d, struct message *m)
             atomic_load(&d->hot_memory) + memory <= d->opt.hot_memory_max) {
             g->hot = message_ref(m);
             atomic_fetch_add(&d->hot_memory, memory);
+            if (!d->draining)
+                signing_ahead(d, m);
         }
     }
     for (g = schedule_find(d->sched, m->id); g != NULL; g = next) {

@@ -19,6 +19,7 @@ static struct attempt *attempt_new(struct dispatch *d, enum attempt_purpose purp
     a->purpose = purpose;
     a->site = s;
     a->id = g->id;
+    list_init(&a->sign_link);
     a->groups = mem_alloc(sizeof *a->groups);
     a->groups[0] = g->self;
     a->group_count = 1;
@@ -32,6 +33,7 @@ void attempt_free(struct attempt *a)
     struct dispatch *d = a->dispatch;
 
     list_remove(&a->link);
+    list_remove(&a->sign_link);
     loop_disarm(d->opt.home, &a->again);
     for (size_t i = 0; i < a->change_count; i++)
         free((char *)a->changes[i].now.reply.ptr);
@@ -160,6 +162,11 @@ static struct job *job_for(struct attempt *a)
     }
     j->outcomes = mem_zero(j->count, sizeof *j->outcomes);
     j->message = message_ref(a->message);
+    buf_add(&j->signatures, buf_bytes(&a->message->signatures));
+    if (d->opt.sign != NULL && (a->message->flags & MESSAGE_EIGHT_BIT) != 0)
+        j->signing = policy_signing(d->policy, a->message);
+    if (j->signing != NULL)
+        j->policy = policy_ref(d->policy);
     j->ctx = a;
     snprintf(j->relay, sizeof j->relay, "none");
     return j;
@@ -232,19 +239,50 @@ static bool must_reroute(struct attempt *a)
 
 static void reroute_all(struct attempt *a);
 
+/* The attempt goes on without the connection it was given. */
+static struct site_conn *give_conn_back(struct attempt *a)
+{
+    struct site_conn *sc = a->conn;
+
+    sc->busy = false;
+    a->site->busy_count--;
+    a->conn = NULL;
+    if (sc->conn_unused)
+        sc->gone = true; /* it never dialled */
+    return sc;
+}
+
+static void finish_unsigned(struct attempt *a)
+{
+    struct dispatch *d = a->dispatch;
+    struct site *s = a->site;
+    struct site_conn *sc = give_conn_back(a);
+
+    a->purpose = ATTEMPT_UNSIGNED;
+    attempt_finish(a);
+    dispatch_conn_free_if_gone(d, sc);
+    dispatch_pump(d, s);
+}
+
+void attempt_signed(struct attempt *a)
+{
+    attempt_loaded(a);
+}
+
+void attempt_unsigned(struct attempt *a, const char *why)
+{
+    a->text = mem_str(why);
+    finish_unsigned(a);
+}
+
 static void attempt_loaded(struct attempt *a)
 {
     struct dispatch *d = a->dispatch;
 
     if (a->purpose == ATTEMPT_DELIVER && must_reroute(a)) {
-        struct site_conn *sc = a->conn;
+        struct site_conn *sc = give_conn_back(a);
 
-        sc->busy = false;
-        a->site->busy_count--;
-        a->conn = NULL;
         reroute_all(a);
-        if (sc->conn_unused)
-            sc->gone = true;
         dispatch_conn_free_if_gone(d, sc);
         return;
     }
@@ -255,6 +293,15 @@ static void attempt_loaded(struct attempt *a)
     if (a->purpose != ATTEMPT_DELIVER) {
         attempt_finish(a);
         return;
+    }
+    switch (signing_for(a)) {
+    case SIGNING_WAIT:
+        return;
+    case SIGNING_IMPOSSIBLE:
+        finish_unsigned(a);
+        return;
+    case SIGNING_READY:
+        break;
     }
     a->job = job_for(a);
     a->job->done = job_done;

@@ -79,7 +79,7 @@ static void go(struct conn *c)
         return;
     close_session(c);
     c->state = CONN_GONE;
-    if (!c->reading)
+    if (!c->reading && !c->signing)
         conn_tell_gone(c);
 }
 
@@ -121,8 +121,8 @@ void conn_return_job(struct conn *c, bool usable)
     free(c->wishes);
     c->paths = NULL;
     c->wishes = NULL;
-    buf_release(&c->alt_header);
-    buf_release(&c->alt_body);
+    if (!c->signing)
+        conn_drop_variant(c);
     c->use_alt = false;
     c->want_content = false;
     c->jobs_done++;
@@ -480,8 +480,8 @@ static void conn_unref(struct conn *c)
     sasl_login_unref(c->opt.login);
     free((char *)(uintptr_t)c->opt.refusal);
     buf_release(&c->last_text);
-    buf_release(&c->alt_header);
-    buf_release(&c->alt_body);
+    conn_drop_variant(c);
+    policy_unref(c->sign_policy);
     buf_release(&c->read_op.bytes);
     free(c->order);
     free(c->paths);
@@ -497,6 +497,8 @@ void job_free(struct job *j)
         free(j->outcomes[i].text);
     free(j->outcomes);
     free(j->recipients);
+    buf_release(&j->signatures);
+    policy_unref(j->policy);
     message_unref(j->message);
     free(j);
 }

@@ -30,6 +30,9 @@ struct job {
     struct post post;
     struct conn *conn;
     struct message *message;             /* a reference; content loaded but for a body file */
+    struct buf signatures;               /* to go in front of its header */
+    const struct signing_domain *signing; /* for a variant of it; NULL: not to be signed */
+    struct delivery_policy *policy;      /* signing's; a reference, or NULL */
     const struct recipient **recipients; /* into message */
     uint32_t count;
     struct job_outcome *outcomes;        /* one per recipient, filled in by the connection */
@@ -54,6 +57,7 @@ struct conn_options {
     struct resolver *resolver;  /* of loop */
     struct queue *queue;
     struct delivery_policy *policy;
+    struct sign_service *sign;  /* or NULL */
     struct host_list *hosts;
     bool literal_ok;            /* hosts given by the admin: loopback is no mistake, and a failure never the message's */
     enum hop_tls tls;

@@ -62,6 +62,9 @@ struct conn {
     struct mail_wish *wishes; /* and what their sender asked for each */
     struct buf alt_header, alt_body; /* a 7-bit variant */
     bool use_alt;
+    struct sign_request sign_request; /* of the variant; its fields go out in front of it */
+    struct delivery_policy *sign_policy; /* whose identities it names */
+    bool signing;             /* it is under way, and the variant stays until it is answered */
     uint64_t content_at;      /* next byte of a body file */
     struct blob_op read_op;
     bool reading;
@@ -89,6 +92,7 @@ void conn_tls_begin(struct conn *c); /* on c->stream, not from inside the engine
 /* conn_send.c: the job in c->job, over the session that is ready. */
 void conn_begin_job(struct conn *c);
 void conn_feed_content(struct conn *c);
+void conn_drop_variant(struct conn *c);
 void conn_drained(void *ctx); /* a stream event: more of a body file may go */
 
 /* conn.c */

@@ -18,10 +18,14 @@ void conn_feed_content(struct conn *c)
 
     c->want_content = false;
     if (c->use_alt) {
+        if (buf_len(&c->sign_request.fields) > 0)
+            smtp_client_content(c->client, buf_bytes(&c->sign_request.fields), false);
         smtp_client_content(c->client, buf_bytes(&c->alt_header), false);
         smtp_client_content(c->client, buf_bytes(&c->alt_body), true);
         return;
     }
+    if (c->content_at == 0 && buf_len(&c->job->signatures) > 0)
+        smtp_client_content(c->client, buf_bytes(&c->job->signatures), false);
     if (c->content_at == 0)
         smtp_client_content(c->client, m->header, m->body_loaded && m->body.len == 0);
     if (!m->body_loaded)
@@ -96,6 +100,13 @@ static enum mail_return return_of(const struct message *m)
     return (m->flags & MESSAGE_RETURN_HEADER) != 0 ? MAIL_RETURN_HEADER : MAIL_RETURN_UNSPECIFIED;
 }
 
+static uint64_t content_bytes(const struct conn *c)
+{
+    if (c->use_alt)
+        return buf_len(&c->sign_request.fields) + buf_len(&c->alt_header) + buf_len(&c->alt_body);
+    return buf_len(&c->job->signatures) + message_size(c->job->message);
+}
+
 static void send_transaction(struct conn *c)
 {
     struct job *j = c->job;
@@ -103,7 +114,7 @@ static void send_transaction(struct conn *c)
     struct smtp_transaction t = {
         .reverse_path = m->reverse_path,
         .recipient_count = j->count,
-        .size_bytes = c->use_alt ? buf_len(&c->alt_header) + buf_len(&c->alt_body) : message_size(m),
+        .size_bytes = content_bytes(c),
         .eight_bit = !c->use_alt && (m->flags & MESSAGE_EIGHT_BIT) != 0,
         .smtputf8 = needs_smtputf8(m),
         .ret = return_of(m),
@@ -125,6 +136,15 @@ static void send_transaction(struct conn *c)
         conn_send_out(c);
 }
 
+/* Nothing was sent yet, and the connection is as good as before. */
+static void end_unsent(struct conn *c, const struct smtp_outcome *o)
+{
+    conn_set_all(c->job, o);
+    conn_return_job(c, true);
+    c->state = CONN_IDLE;
+    loop_arm(c->opt.loop, &c->idle_timer, c->opt.policy->idle_timeout_ms);
+}
+
 static void fail_conversion(struct conn *c)
 {
     struct smtp_outcome o = {
@@ -134,16 +154,78 @@ static void fail_conversion(struct conn *c)
         .text = SLICE("the next server takes 7-bit mail only and this message can't be converted safely"),
     };
 
-    conn_set_all(c->job, &o);
-    conn_return_job(c, true);
-    c->state = CONN_IDLE;
-    loop_arm(c->opt.loop, &c->idle_timer, c->opt.policy->idle_timeout_ms);
+    end_unsent(c, &o);
+}
+
+void conn_drop_variant(struct conn *c)
+{
+    buf_release(&c->alt_header);
+    buf_release(&c->alt_body);
+    buf_release(&c->sign_request.fields);
+}
+
+static void variant_unsigned(struct conn *c)
+{
+    struct buf text = { 0 };
+    struct smtp_outcome o = {
+        .verdict = SMTP_DEFERRED,
+        .stage = SMTP_STAGE_MAIL,
+        .status = { 4, 7, 5 },
+    };
+
+    buf_printf(&text, "can't be signed: %s", c->sign_request.why);
+    o.text = buf_bytes(&text);
+    end_unsent(c, &o);
+    buf_release(&text);
+}
+
+static void variant_signed(struct sign_request *r)
+{
+    struct conn *c = container_of(r, struct conn, sign_request);
+
+    c->signing = false;
+    policy_unref(c->sign_policy);
+    c->sign_policy = NULL;
+    if (c->state == CONN_GONE || c->job == NULL) {
+        conn_drop_variant(c);
+        if (c->state == CONN_GONE)
+            conn_tell_gone(c);
+        return;
+    }
+    if (!r->ok) {
+        variant_unsigned(c);
+        return;
+    }
+    c->use_alt = true;
+    send_transaction(c);
+}
+
+/* The message's signatures don't fit what was made of it. */
+static void sign_variant(struct conn *c)
+{
+    c->sign_request = (struct sign_request){
+        .home = c->opt.loop,
+        .done = variant_signed,
+        .identities = c->job->signing->keys,
+        .identity_count = c->job->signing->key_count,
+        .wall_ms = clock_wall_ms(c->opt.loop->clock),
+        .header = buf_bytes(&c->alt_header),
+        .body = buf_bytes(&c->alt_body),
+        .file = -1,
+    };
+    c->sign_policy = policy_ref(c->job->policy);
+    c->signing = true;
+    sign_submit(c->opt.sign, &c->sign_request);
 }
 
 static void send_downgraded(struct conn *c, struct slice body)
 {
     if (err_failed(mail_downgrade(c->job->message->header, body, &c->alt_header, &c->alt_body))) {
         fail_conversion(c);
+        return;
+    }
+    if (c->job->signing != NULL) {
+        sign_variant(c);
         return;
     }
     c->use_alt = true;

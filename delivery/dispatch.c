@@ -184,6 +184,7 @@ void dispatch_free(struct dispatch *d)
         attempt_free(container_of(it, struct attempt, link));
     list_foreach_safe (it, next, &d->attempts)
         attempt_free(container_of(it, struct attempt, link));
+    signing_free_all(d);
     HASH_ITER (hh, d->dest_by_key, dest, dest_tmp)
         dest_free(d, dest);
     HASH_ITER (hh, d->site_by_key, s, tmp) {

@@ -22,6 +22,7 @@ struct dispatch_options {
     struct queue *queue;
     struct delivery_policy *policy;
     struct tls_client *tls;       /* NULL: mail that needs TLS waits; lent, outlives the dispatcher */
+    struct sign_service *sign;    /* or NULL: nothing is signed */
     size_t hot_memory_max;        /* content kept in memory between commit and first attempt */
 };
 

@@ -34,6 +34,7 @@ enum attempt_purpose {
     ATTEMPT_DELIVER,
     ATTEMPT_VERDICT,  /* of a site that leads nowhere */
     ATTEMPT_DNS,      /* the domain's MX can't be looked up */
+    ATTEMPT_UNSIGNED, /* it is to be signed and can't be */
     ATTEMPT_EXPIRE,
     ATTEMPT_WARN,
     ATTEMPT_REROUTE,  /* the routes changed */
@@ -43,6 +44,7 @@ enum attempt_purpose {
 /* Something done with some groups of one message, up to its commit. */
 struct attempt {
     struct list link;            /* in dispatch.attempts, or in dispatch.local while it waits */
+    struct list sign_link;       /* waits for its message's signatures */
     struct dispatch *dispatch;
     enum attempt_purpose purpose;
     enum dispatch_order order;
@@ -54,7 +56,7 @@ struct attempt {
     struct message *message;
     struct job *job;             /* deliver */
     uint64_t begun_ms;
-    char *text;                  /* ATTEMPT_DNS: why */
+    char *text;                  /* ATTEMPT_DNS, ATTEMPT_UNSIGNED: why */
     bool is_local;               /* counts among dispatch.local_active */
 
     struct queue_change *changes;
@@ -88,6 +90,7 @@ struct dispatch {
     struct timer tick;
     struct timer health;         /* while the store is broken */
     struct audit *audit;
+    struct signing *signings;    /* by message */
     struct list attempts;
     struct list local;           /* attempts without a connection that wait their turn */
     unsigned local_active;
@@ -173,6 +176,20 @@ void attempt_take_along(struct attempt *a, struct group *g);
 void attempt_local_start(struct attempt *a);
 void attempt_run_local(struct dispatch *d);
 void attempt_free(struct attempt *a);
+
+/* Its message's signatures are there; or can't be made, for this reason. */
+void attempt_signed(struct attempt *a);
+void attempt_unsigned(struct attempt *a, const char *why);
+
+/* signing.c */
+enum signing_state {
+    SIGNING_READY,      /* signed, or not to be */
+    SIGNING_WAIT,       /* attempt_signed() or attempt_unsigned() follows */
+    SIGNING_IMPOSSIBLE, /* a->text says why */
+};
+enum signing_state signing_for(struct attempt *a); /* once its message is loaded */
+void signing_ahead(struct dispatch *d, struct message *m); /* before anybody waits for it */
+void signing_free_all(struct dispatch *d);
 
 /* outcome.c */
 void attempt_finish(struct attempt *a); /* outcomes are known: write them down */

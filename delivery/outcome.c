@@ -43,6 +43,15 @@ static void set_reply(struct recipient *now, struct slice text)
     now->reply = slice_make(mem_dup(cut.ptr, cut.len), cut.len);
 }
 
+static void set_unsigned(struct recipient *now, const char *why)
+{
+    struct buf text = { 0 };
+
+    buf_printf(&text, "can't be signed: %s", why);
+    set_reply(now, buf_bytes(&text));
+    buf_release(&text);
+}
+
 /* A deferral, unless its time is over. */
 static struct verdict defer(struct dispatch *d, const struct group *g, struct recipient *now, uint64_t at_least_ms)
 {
@@ -139,6 +148,12 @@ static struct verdict judge(struct attempt *a, const struct group *g, const stru
         now->relay = SLICE("none");
         set_reply(now, slice_str(a->text));
         return defer(a->dispatch, g, now, 0);
+    case ATTEMPT_UNSIGNED:
+        now->code = 0;
+        now->status = (struct mail_status){ 4, 7, 5 }; /* cryptographic failure */
+        now->relay = SLICE("none");
+        set_unsigned(now, a->text);
+        return defer(a->dispatch, g, now, 0);
     case ATTEMPT_EXPIRE:
         return (struct verdict){ EVENT_EXPIRED, true, 0 };
     case ATTEMPT_WARN:
@@ -153,7 +168,7 @@ static struct verdict judge(struct attempt *a, const struct group *g, const stru
 
 static bool is_an_attempt(const struct attempt *a)
 {
-    return a->purpose == ATTEMPT_DELIVER || a->purpose == ATTEMPT_DNS;
+    return a->purpose == ATTEMPT_DELIVER || a->purpose == ATTEMPT_DNS || a->purpose == ATTEMPT_UNSIGNED;
 }
 
 /* ---- groups that live on --------------------------------------------------------- */

@@ -1,7 +1,10 @@
 /* delivery/policy.c - which way a recipient's mail goes. */
 #include "delivery/policy.h"
 
+#include "mail/author.h"
 #include "mail/path.h"
+
+#include <stdlib.h>
 
 static const struct route direct_route = { .action = ROUTE_DIRECT, .tls = HOP_TLS_OPTIONAL };
 
@@ -43,6 +46,41 @@ const struct retry_policy *policy_retry(const struct delivery_policy *p, struct 
         if (mail_pattern_matches(slice_str(p->retries[i].to), recipient))
             return &p->retries[i].retry;
     return &p->retry;
+}
+
+static int compare_domain(const void *name, const void *domain)
+{
+    return strcmp(name, ((const struct signing_domain *)domain)->name);
+}
+
+static const struct signing_domain *find_signing(const struct delivery_policy *p, const char *name)
+{
+    return bsearch(name, p->signing, p->signing_count, sizeof *p->signing, compare_domain);
+}
+
+/* Our notices come from the host's name: the nearest domain above it that
+ * signs will do for DMARC (RFC 7489 section 3.1.1), else postmaster's. */
+static const struct signing_domain *notice_signing(const struct delivery_policy *p, const char *name)
+{
+    const struct signing_domain *found = find_signing(p, name);
+
+    while (found == NULL && (name = strchr(name, '.')) != NULL)
+        found = find_signing(p, ++name);
+    if (found == NULL && p->postmaster_domain != NULL)
+        found = find_signing(p, p->postmaster_domain);
+    return found;
+}
+
+const struct signing_domain *policy_signing(const struct delivery_policy *p, const struct message *m)
+{
+    char domain[MAIL_DOMAIN_MAX + 1];
+
+    if (p->signing_count == 0 || (m->flags & (MESSAGE_OURS | MESSAGE_DSN)) == 0)
+        return NULL;
+    if (!mail_author_domain(m->header, domain) &&
+        !mail_domain_to_ascii(mail_address_domain(m->reverse_path), domain))
+        return NULL;
+    return (m->flags & MESSAGE_DSN) != 0 ? notice_signing(p, domain) : find_signing(p, domain);
 }
 
 bool policy_is_own_address(const struct delivery_policy *p, const struct net_addr *a, uint16_t port)

@@ -7,7 +7,9 @@
 #define DELIVERY_POLICY_H
 
 #include "delivery/rate.h"
+#include "auth/sign.h"
 #include "net/addr.h"
+#include "queue/message.h"
 #include "queue/retry.h"
 #include "smtp/client.h"
 
@@ -62,6 +64,13 @@ struct retry_rule {
     struct retry_policy retry;
 };
 
+struct signing_domain { /* a domain in whose name mail is signed */
+    const char *name;
+    const struct sign_identity *keys;
+    size_t key_count;
+    const char *problem; /* why it can't be, now; or NULL */
+};
+
 struct delivery_policy {
     atomic_uint refs;
     void (*release)(struct delivery_policy *p); /* the last reference went */
@@ -73,6 +82,10 @@ struct delivery_policy {
     struct route fallback; /* "route default" */
     const struct smarthost *smarthosts;
     size_t smarthost_count;
+
+    const struct signing_domain *signing; /* in order of their names */
+    size_t signing_count;
+    const char *postmaster_domain;        /* in whose name our notices are signed if not the host's; or NULL */
 
     uint16_t port; /* of MX hosts */
     bool loopback_mx;
@@ -115,6 +128,9 @@ const struct route *policy_route(const struct delivery_policy *p, struct slice r
 /* Nothing about it has changed, secrets included. */
 bool policy_same_smarthost(const struct smarthost *a, const struct smarthost *b);
 const struct retry_policy *policy_retry(const struct delivery_policy *p, struct slice recipient);
+/* In whose name m leaves here; NULL: not in that of a domain that signs. Only
+ * mail of clients that may send, and ours: nobody else's is vouched for. */
+const struct signing_domain *policy_signing(const struct delivery_policy *p, const struct message *m);
 /* An address where we ourselves would answer (RFC 5321 section 5.1). */
 bool policy_is_own_address(const struct delivery_policy *p, const struct net_addr *a, uint16_t port);
 

@@ -171,6 +171,7 @@ static struct site_conn *open_conn(struct dispatch *d, struct site *s, const str
         .resolver = d->opt.resolvers[at],
         .queue = d->opt.queue,
         .policy = d->policy,
+        .sign = d->opt.sign,
         .hosts = way->hop != NULL ? way->hop->hosts : s->hosts,
         .literal_ok = s->literal_ok,
         .tls = way->hop != NULL ? way->hop->smart->tls : s->tls,

@@ -87,13 +87,8 @@ static void change_writes(struct apply *a, const struct queue_update *u, const s
 
 static void message_delete_writes(struct apply *a, const struct queue_update *u)
 {
-    const struct message *m = u->message;
-
     writes_delete(&a->writes, TABLE_MESSAGE, codec_key_u64(u->id));
-    /* A message that fits its leaf has no chunks to look for. */
-    if (m == NULL || m->body_place == BODY_BLOB || m->body_bytes != 0 ||
-        m->header_bytes > RECORD_LEAF_MAX / 2)
-        writes_delete_prefix(&a->writes, TABLE_BODY, codec_key_u64(u->id));
+    writes_delete_prefix(&a->writes, TABLE_BODY, codec_key_u64(u->id)); /* signatures are there, too */
     a->drop_file = u->body_is_file;
 }
 

@@ -143,6 +143,7 @@ static struct err load_run(struct store_job *j, struct store_txn *t)
     if (err_failed(e))
         return e;
     intern_strings(m, room);
+    read_signatures(t, m);
     return read_content(t, m, header_inline);
 }
 
@@ -170,6 +171,12 @@ void queue_load(struct queue *q, uint64_t id, struct loop *home, queue_done *don
     l->done = done;
     l->ctx = ctx;
     store_read(q->store, &l->job);
+}
+
+void queue_open_body(struct queue *q, const struct message *m, struct blob_op *op)
+{
+    op->id = m->id;
+    blob_open(q->blobs, op);
 }
 
 void queue_read_body(struct queue *q, const struct message *m, struct blob_op *op)

@@ -26,6 +26,7 @@ void message_unref(struct message *m)
         return;
     buf_release(&m->content);
     buf_release(&m->text);
+    buf_release(&m->signatures);
     free(m->recipients);
     free(m);
 }

@@ -56,6 +56,7 @@ enum { /* message flags */
     MESSAGE_RETURN_FULL = 4,   /* RET= of its sender: a notice of failure returns all of it, */
     MESSAGE_RETURN_HEADER = 8, /* or its header only (RFC 3461 section 4.3); neither: we choose */
     MESSAGE_SMTPUTF8 = 16,     /* addresses and header fields may be in UTF-8 (RFC 6531) */
+    MESSAGE_OURS = 32,         /* its client was trusted or logged in: it may be signed in our name */
 };
 
 enum body_place { BODY_CHUNKS = 1, BODY_BLOB = 2 };
@@ -85,6 +86,8 @@ struct message {
     uint32_t recipient_count;
     struct buf content;        /* header and body bytes, as received */
     struct buf text;           /* everything else */
+    struct buf signatures;     /* DKIM-Signature fields for the front of the header, once made; the
+                                  scheduler's, and not part of the message's checksums and sizes */
 };
 
 struct message *message_new(void);

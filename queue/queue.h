@@ -96,6 +96,8 @@ struct message *queue_compose(struct queue *q, const struct envelope *env, struc
 void queue_load(struct queue *q, uint64_t id, struct loop *home, queue_done *done, void *ctx);
 /* A piece of a body file: op->offset, want, home and done are the caller's. */
 void queue_read_body(struct queue *q, const struct message *m, struct blob_op *op);
+/* A body file's descriptor, in op->fd; home and done are the caller's. */
+void queue_open_body(struct queue *q, const struct message *m, struct blob_op *op);
 
 /* ---- changing ---------------------------------------------------------- */
 
@@ -126,6 +128,12 @@ struct queue_update {
  * failed update changed nothing and may be given again. */
 void queue_apply(struct queue *q, const struct queue_update *u, struct loop *home, queue_done *done,
                  void *ctx);
+
+/* Signatures of a message, to be found in message.signatures when it is loaded
+ * later. Nothing is stored when it is gone by then. fields are copied; done
+ * gets no message. */
+void queue_store_signatures(struct queue *q, uint64_t id, struct slice fields, struct loop *home,
+                            queue_done *done, void *ctx);
 
 struct queue_stats {
     struct store_stats queue, history;

@@ -19,6 +19,8 @@ struct queue {
 
 /* Adds the writes that make m durable, with its first events; their number. */
 uint32_t commit_message_writes(struct queue *q, struct message *m, struct writes *w);
+/* What is stored of them, into m->signatures. */
+void read_signatures(struct store_txn *t, struct message *m);
 void event_writes(struct queue *q, const struct event *e, struct writes *w);
 
 #endif

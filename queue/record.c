@@ -4,6 +4,7 @@
 #define MESSAGE_VERSION 2   /* 1: without envelope_id */
 #define RECIPIENT_VERSION 2 /* 1: without wish, release_wall_ms */
 #define EVENT_VERSION 2
+#define SIGNATURE_VERSION 1
 
 const char *const queue_table_names[QUEUE_TABLE_COUNT] = { "message", "recipient", "body", "event",
                                                            "system" };
@@ -99,6 +100,31 @@ struct err record_message_get(struct slice record, struct message *m, bool *head
     *header_inline = codec_u8(&r) != 0;
     if (*header_inline)
         m->header = codec_bytes(&r);
+    return close_record(&r);
+}
+
+void record_signature_put(struct buf *b, unsigned parts, struct slice fields)
+{
+    size_t start = buf_len(b);
+
+    codec_put_u8(b, SIGNATURE_VERSION);
+    codec_put_u16(b, (uint16_t)parts);
+    codec_put_bytes(b, fields);
+    codec_seal(b, start);
+}
+
+struct err record_signature_get(struct slice record, unsigned *parts, struct slice *fields)
+{
+    struct codec_reader r;
+    unsigned version;
+    struct err e = open_version(record, SIGNATURE_VERSION, &r, &version);
+
+    if (err_failed(e))
+        return e;
+    *parts = codec_u16(&r);
+    *fields = codec_bytes(&r);
+    if (*parts == 0)
+        r.fault = true;
     return close_record(&r);
 }
 

@@ -4,7 +4,9 @@
  *   message    id                  → struct message but for content too large for a leaf
  *   recipient  id, n               → struct recipient
  *   body       id, chunk           → up to STORE_VALUE_MAX bytes; chunks of a
- *                                    long header count from RECORD_HEADER_CHUNK
+ *                                    long header count from RECORD_HEADER_CHUNK;
+ *                                    signatures, each a record of its own, from
+ *                                    RECORD_SIGNATURE_CHUNK
  *   event      id, sequence        → struct event
  *   system     name                → format version
  * Decoded slices point into the record.
@@ -29,6 +31,8 @@ extern const char *const history_table_names[HISTORY_TABLE_COUNT];
 #define QUEUE_FORMAT_BEFORE 1 /* read, and raised when the queue is opened to write */
 #define RECORD_LEAF_MAX 2000u /* a record up to this size stays in its leaf page */
 #define RECORD_HEADER_CHUNK 0x80000000u
+#define RECORD_SIGNATURE_CHUNK 0xc0000000u
+#define RECORD_SIGNATURE_MAX 4000u /* bytes of fields in one record */
 
 /* The header is inline when that keeps the record within RECORD_LEAF_MAX;
  * *header_inline tells. */
@@ -36,6 +40,11 @@ void record_message_put(struct buf *b, const struct message *m, bool *header_inl
 /* Fills m but for recipients and body; m->header only if inline. Slices point
  * into the record: the caller interns them. */
 MUST_CHECK struct err record_message_get(struct slice record, struct message *m, bool *header_inline);
+
+/* A part of a message's signatures; `parts` is how many there are. The message
+ * record stays as it was accepted. */
+void record_signature_put(struct buf *b, unsigned parts, struct slice fields);
+MUST_CHECK struct err record_signature_get(struct slice record, unsigned *parts, struct slice *fields);
 
 void record_recipient_put(struct buf *b, const struct recipient *r);
 MUST_CHECK struct err record_recipient_get(struct slice record, struct recipient *r);

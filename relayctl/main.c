@@ -36,6 +36,8 @@ static const char usage[] =
     "  user app-password ADDRESS list|add NAME|delete NAME\n"
     "  bans [list]              whose logins failed, and who is refused\n"
     "  bans lift ADDRESS|USER   forget it\n"
+    "  dkim [DOMAIN]            the DNS records of the keys mail is signed with\n"
+    "  dkim check [DOMAIN]      does DNS have them?\n"
     "  check [FILE]             is this configuration good?\n"
     "  reload                   the configuration is read again\n"
     "  stop                     what is under way is finished, then relayd ends\n"
@@ -131,6 +133,7 @@ static const struct command {
     { "bounce", NULL, "bounce", 0, SIZE_MAX, TAKES_FILTER | TAKES_ALL | TAKES_YES, true },
     { "user", command_user, NULL, 1, 4, TAKES_USER, true },
     { "bans", command_bans, NULL, 0, 2, 0, true },
+    { "dkim", command_dkim, NULL, 0, 2, 0, true },
     { "check", command_check, NULL, 0, 1, 0, false },
     { "reload", command_reload, NULL, 0, 0, 0, true },
     { "stop", command_stop, NULL, 0, 0, 0, true },

@@ -5,6 +5,7 @@
 #include "net/local.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 #define SUBMISSIONS_PORT 465u
 
@@ -94,8 +95,47 @@ static struct smarthost smarthost_of(const struct settings_smarthost *sh)
     };
 }
 
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(((const struct signing_domain *)a)->name, ((const struct signing_domain *)b)->name);
+}
+
+/* A domain with a key that can't be used does not sign with the others only:
+ * whoever set up two wants both. */
+static struct signing_domain signing_of(const struct settings_domain *domain)
+{
+    struct sign_identity *keys = mem_zero(domain->dkim_count, sizeof *keys);
+    struct signing_domain out = { .name = domain->name, .keys = keys, .problem = domain->dkim_problem };
+
+    for (size_t i = 0; i < domain->dkim_count; i++) {
+        if (out.problem == NULL)
+            out.problem = domain->dkim[i].problem;
+        keys[out.key_count++] = (struct sign_identity){ domain->name, domain->dkim[i].selector };
+    }
+    if (out.key_count == 0 && out.problem == NULL)
+        out.problem = "the domain has no key";
+    return out;
+}
+
+static void set_signing(struct delivery_policy *p, const struct settings *s)
+{
+    struct signing_domain *signing = mem_zero(s->domain_count, sizeof *signing);
+    const char *at = s->postmaster != NULL ? strrchr(s->postmaster, '@') : NULL;
+
+    for (size_t i = 0; i < s->domain_count; i++)
+        if (s->domains[i].dkim_auto || s->domains[i].dkim_count != 0)
+            signing[p->signing_count++] = signing_of(&s->domains[i]);
+    if (p->signing_count > 1)
+        qsort(signing, p->signing_count, sizeof *signing, compare_names);
+    p->signing = signing;
+    p->postmaster_domain = at != NULL ? at + 1 : NULL;
+}
+
 static void release(struct delivery_policy *p)
 {
+    for (size_t i = 0; i < p->signing_count; i++)
+        free((void *)p->signing[i].keys);
+    free((void *)p->signing);
     for (size_t i = 0; i < p->smarthost_count; i++)
         free((void *)p->smarthosts[i].hosts);
     free((void *)p->smarthosts);
@@ -168,6 +208,7 @@ struct delivery_policy *delivery_policy_new(const struct settings *s)
     p->fallback = route_of(&s->route_default);
     set_lists(p, s);
     set_own(p, s);
+    set_signing(p, s);
     p->port = d->port;
     p->loopback_mx = d->loopback_mx;
     p->ipv4 = d->ipv4;

@@ -111,6 +111,7 @@ static struct err make_dispatch(struct engine *en)
         .loop_count = en->loop_count,
         .queue = en->queue,
         .policy = en->config->policy,
+        .sign = signers_service(en->signers),
         .hot_memory_max = HOT_MEMORY_MAX,
     };
 
@@ -157,6 +158,7 @@ static struct err bring_up(struct engine *en, struct channel_message *m)
     en->clients = clients_new();
     en->dns_cache = dns_cache_new(DNS_CACHE_ENTRIES);
     en->config = make_config(en->settings);
+    en->signers = signers_new(en->loops[0].loop);
     e = open_queue(en);
     if (!err_failed(e))
         e = make_loops(en);
@@ -312,6 +314,7 @@ static void tear_down(struct engine *en)
     dispatch_free(en->dispatch);
     accounts_free(en->accounts);
     tls_client_unref(en->tls_client);
+    signers_free(en->signers);
     fd_watch_free(en->channel_watch);
     for (unsigned i = 0; i < en->loop_count; i++) {
         ares_resolver_free(en->loops[i].resolver);
@@ -401,6 +404,8 @@ int engine_main(int channel_fd_)
     en.loop_count = 1;
     pthread_mutex_init(&en.reload_lock, NULL);
     pthread_cond_init(&en.reload_told, NULL);
+    pthread_mutex_init(&en.dkim_lock, NULL);
+    pthread_cond_init(&en.dkim_told, NULL);
     e = uvloop_new(0, &clock_system, &en.loops[0].loop);
     if (!err_failed(e))
         e = fd_watch_new(en.loops[0].loop, channel_fd(en.channel), channel_readable, &en, &en.channel_watch);

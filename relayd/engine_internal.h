@@ -2,6 +2,7 @@
 #ifndef RELAYD_ENGINE_INTERNAL_H
 #define RELAYD_ENGINE_INTERNAL_H
 
+#include "control/view_dkim.h"
 #include "delivery/dispatch.h"
 #include "net/uvloop.h"
 #include "relayd/acceptor.h"
@@ -40,6 +41,7 @@ struct engine {
     struct queue *queue;
     struct dispatch *dispatch;
     struct tls_client *tls_client; /* NULL: could not be made */
+    struct signers *signers;
     struct dns_cache *dns_cache;
     struct history *history;
     struct control *control;
@@ -60,6 +62,11 @@ struct engine {
     bool reload_ok;
     bool reload_ended; /* the engine stops: nobody will answer */
     struct buf reload_text;
+
+    pthread_mutex_t dkim_lock; /* what control threads ask about keys */
+    pthread_cond_t dkim_told;
+    const struct settings *dkim_settings;
+    bool dkim_ended;
 };
 
 /* Hands every loop the sockets and the configuration; old sockets close once
@@ -76,6 +83,12 @@ void engine_services_free(struct engine *en); /* after the loops' last turn */
 void engine_reload_outcome(struct engine *en, uint32_t serial, bool ok, struct slice text);
 void engine_flush_channel(struct engine *en);
 void engine_accounts_configure(struct engine *en); /* by the settings: is there such a process, and what does it offer */
+
+/* engine_dkim.c; the middle two on control threads */
+void engine_dkim_set(struct engine *en, const struct settings *st);
+void engine_dkim_keys(void *ctx, const char *domain, control_key_visitor *visit, void *visit_ctx);
+void engine_dkim_txt(void *ctx, const char *name, struct control_txt *out);
+void engine_dkim_stop(struct engine *en); /* who waits for a name server waits no more */
 
 /* A new connection to a process the engine asks; what is kept of it is taken
  * out by channel_take_fd(). After a successful start only. */

@@ -12,6 +12,9 @@ void engine_link(struct engine *en, struct channel_link *link)
     case PROCESS_ACCOUNTS:
         accounts_link(en->accounts, channel_take_fd(&link->fd));
         break;
+    case PROCESS_SIGN:
+        signers_link(en->signers, link->index, channel_take_fd(&link->fd));
+        break;
     default:
         close(channel_take_fd(&link->fd)); /* nobody here asks that kind */
         break;

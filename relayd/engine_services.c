@@ -115,12 +115,15 @@ struct err engine_services_start(struct engine *en)
         .version = RELAYD_VERSION,
         .reload = control_reload,
         .stop = control_stop_asked,
+        .keys = engine_dkim_keys,
+        .txt = engine_dkim_txt,
         .ctx = en,
     };
     struct buf why = { 0 };
     struct err e;
 
     engine_accounts_configure(en);
+    engine_dkim_set(en, en->settings);
     e = history_start(en->queue, en->loops[0].loop, &history, &en->history);
 
     if (!err_failed(e))
@@ -137,6 +140,7 @@ void engine_services_reload(struct engine *en)
 
     history_configure(en->history, &history);
     engine_accounts_configure(en);
+    engine_dkim_set(en, en->settings);
 }
 
 void engine_services_stop(struct engine *en)
@@ -148,6 +152,7 @@ void engine_services_stop(struct engine *en)
     en->reload_ended = true; /* whoever waits for a reload waits no more */
     pthread_cond_broadcast(&en->reload_told);
     pthread_mutex_unlock(&en->reload_lock);
+    engine_dkim_stop(en);
     if (en->control != NULL)
         control_stop(en->control);
     if (en->history != NULL)
@@ -159,4 +164,5 @@ void engine_services_free(struct engine *en)
     control_free(en->control);
     history_free(en->history);
     buf_release(&en->reload_text);
+    settings_unref(en->dkim_settings);
 }

@@ -2,6 +2,8 @@
  * processes as one piece of memory that nobody can change any more. */
 #include "relayd/generation.h"
 
+#include "relayd/settings_dkim.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -95,11 +97,60 @@ struct err generation_refresh(const struct generation *g, struct generation *out
     return make(settings_read_again(g->bundle), out, text);
 }
 
-void generation_release(struct generation *g)
+/* What there is to say of keys that were looked for only now; of the others it
+ * was said. */
+static void tell_auto(const struct settings_domain *domain, struct buf *text)
 {
-    for (size_t i = 0; i < PROCESS_KINDS; i++)
+    if (domain->dkim_problem != NULL)
+        buf_printf(text, "mail from %s can't be signed and waits: %s\n", domain->name, domain->dkim_problem);
+    for (size_t i = 0; i < domain->dkim_count; i++)
+        if (domain->dkim[i].problem != NULL)
+            buf_printf(text, "mail from %s can't be signed and waits: %s\n", domain->name,
+                       domain->dkim[i].problem);
+}
+
+/* The configuration as it was read, now with its keys. */
+static struct err load_again(struct generation *g, struct buf *text)
+{
+    struct diagnostics d = { 0 };
+    struct settings *settings = NULL;
+    struct err e = settings_load_bundle(g->bundle, &d, &settings);
+
+    if (!err_failed(e)) {
+        settings_unref(g->settings);
+        g->settings = settings;
+        for (size_t i = 0; i < settings->domain_count; i++)
+            if (settings->domains[i].dkim_auto)
+                tell_auto(&settings->domains[i], text);
+    }
+    diagnostics_release(&d);
+    return e;
+}
+
+static void close_bundles(struct generation *g)
+{
+    for (size_t i = 0; i < PROCESS_KINDS; i++) {
         if (g->bundle_fds[i] >= 0)
             close(g->bundle_fds[i]);
+        g->bundle_fds[i] = -1;
+    }
+}
+
+struct err generation_keys(struct generation *g, const struct clock *clock, struct buf *text)
+{
+    struct err e;
+
+    if (!settings_has_dkim(g->settings))
+        return ERR_OK;
+    settings_auto_keys(g->settings, g->bundle, true, clock_wall_ms(clock));
+    e = load_again(g, text);
+    close_bundles(g);
+    return err_failed(e) ? e : seal_all(g->bundle, g->bundle_fds);
+}
+
+void generation_release(struct generation *g)
+{
+    close_bundles(g);
     bundle_free(g->bundle);
     settings_unref(g->settings);
     sockets_release(&g->sockets);

@@ -4,6 +4,7 @@
 #ifndef RELAYD_GENERATION_H
 #define RELAYD_GENERATION_H
 
+#include "base/clock.h"
 #include "relayd/kinds.h"
 #include "relayd/settings.h"
 #include "relayd/sockets.h"
@@ -24,6 +25,9 @@ MUST_CHECK struct err generation_load(const char *path, struct generation *out, 
 /* The same configuration with the secret files as they are now. */
 MUST_CHECK struct err generation_refresh(const struct generation *g, struct generation *out,
                                          struct buf *text);
+/* Once the state folder is there: makes and reads the keys of domains that sign.
+ * What is wrong with a key is told in `text` and concerns its domain only. */
+MUST_CHECK struct err generation_keys(struct generation *g, const struct clock *clock, struct buf *text);
 void generation_release(struct generation *g);
 
 /* A child's side: the settings in the memfd it was handed; fd stays open. */

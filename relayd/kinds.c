@@ -4,13 +4,16 @@
 
 #include "relayd/accounts_main.h"
 #include "relayd/engine.h"
-#include "relayd/settings.h"
+#include "relayd/settings_dkim.h"
+#include "relayd/sign_main.h"
+
+#include <unistd.h>
 
 /* A kind without a main() is of a later release and never wanted. */
 const struct process_kind_info process_kinds[PROCESS_KINDS] = {
     [PROCESS_ENGINE] = { "engine", ENGINE_TITLE, engine_main },
     [PROCESS_ACCOUNTS] = { "accounts", ACCOUNTS_TITLE, accounts_main },
-    [PROCESS_SIGN] = { "sign", "relayd: sign", NULL },
+    [PROCESS_SIGN] = { "sign", SIGN_TITLE, sign_main },
 };
 
 /* Where a client can log in there are users. */
@@ -22,6 +25,16 @@ static bool wants_accounts(const struct settings *s)
     return false;
 }
 
+/* Two at least, so that the death of one is no pause. */
+static unsigned sign_workers(void)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+
+    if (cores <= 2)
+        return 2;
+    return cores < 8 ? (unsigned)cores : 8;
+}
+
 unsigned processes_wanted(enum process_kind kind, const struct settings *s)
 {
     if (process_kinds[kind].main == NULL)
@@ -31,6 +44,8 @@ unsigned processes_wanted(enum process_kind kind, const struct settings *s)
         return 1;
     case PROCESS_ACCOUNTS:
         return wants_accounts(s) ? 1 : 0;
+    case PROCESS_SIGN:
+        return settings_has_dkim(s) ? sign_workers() : 0;
     default:
         return 0;
     }

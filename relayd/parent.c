@@ -108,6 +108,11 @@ static bool prepare_places(struct tree *t)
     int exit_code = EX_OK;
     struct err e = places_prepare(t, t->current.settings, &exit_code, &why);
 
+    if (!err_failed(e)) {
+        e = generation_keys(&t->current, t->clock, &why);
+        exit_code = EX_OSERR;
+        tree_log_text(true, buf_bytes(&why));
+    }
     if (err_failed(e))
         fail_start(t, &why, exit_code);
     buf_release(&why);

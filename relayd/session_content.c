@@ -173,7 +173,8 @@ static void commit(struct session *s, const struct smtp_content *content)
         .wishes = wishes,
         .envelope_id = buf_bytes(&s->envelope_id),
         .release_wall_ms = s->release_wall_ms,
-        .flags = s->message_flags | (content->eight_bit ? MESSAGE_EIGHT_BIT : 0),
+        .flags = s->message_flags | (content->eight_bit ? MESSAGE_EIGHT_BIT : 0) |
+                 (s->trusted ? MESSAGE_OURS : 0),
     };
 
     for (uint32_t i = 0; i < count; i++) {

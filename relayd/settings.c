@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "relayd/settings_dkim.h"
+
 extern char **environ;
 
 static const struct settings defaults = {
@@ -134,12 +136,18 @@ static void fill_in(struct settings *s, struct diagnostics *d, const char *file)
 
 struct bundle *settings_read(const char *path, char *const *envp)
 {
-    return conf_read(&settings_schema, path, envp);
+    struct bundle *b = conf_read(&settings_schema, path, envp);
+
+    settings_publish_keys(b);
+    return b;
 }
 
 struct bundle *settings_read_again(const struct bundle *b)
 {
-    return conf_read_again(b);
+    struct bundle *fresh = conf_read_again(b);
+
+    settings_publish_keys(fresh);
+    return fresh;
 }
 
 struct bundle *settings_withhold(const struct bundle *b, enum process_kind reader)
@@ -179,6 +187,7 @@ struct err settings_load_bundle(const struct bundle *b, struct diagnostics *d,
         return err_make(ERR_SYNTAX, "load the configuration");
     }
     *out = s;
+    settings_fill_dkim(s, b, d);
     return ERR_OK;
 }
 

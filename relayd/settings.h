@@ -16,6 +16,7 @@
 #include "conf/bundle.h"
 #include "conf/diagnostics.h"
 #include "conf/value.h"
+#include "mail/dkim_record.h"
 #include "net/addr.h"
 #include "relayd/kinds.h"
 
@@ -77,8 +78,22 @@ struct settings_listen {
     struct settings_place place;
 };
 
+struct settings_dkim { /* a key that a domain signs with */
+    const char *selector;
+    const char *path;       /* of the key's file */
+    enum mail_dkim_kind kind;
+    const char *record;     /* for DNS: its public half; NULL with a problem */
+    const char *problem;    /* why it can't be used, with the path; or NULL */
+    const char *pem;        /* for sign workers and the parent only, else NULL */
+    struct settings_place place;
+};
+
 struct settings_domain {
     const char *name;       /* A-labels, lower case */
+    struct settings_dkim *dkim;
+    size_t dkim_count;
+    bool dkim_auto;
+    const char *dkim_problem; /* why keys of its own could not be made; or NULL */
     bool relay;             /* accepted from anyone for any local part, and passed on by the routes */
     bool listed;            /* but only for its recipients; they are among the aliases' */
     bool aliased;           /* some names of it are aliases: their mail is accepted, relay or not */

@@ -2,7 +2,10 @@
  * relayd.conf(5), and the types of value that mail has. */
 #include "relayd/settings_schema.h"
 
+#include "relayd/settings_dkim.h"
+
 #include "auth/sasl_client.h"
+#include "auth/signer.h"
 #include "conf/value.h"
 #include "mail/path.h"
 #include "relayd/settings_alias.h"
@@ -100,6 +103,21 @@ static bool valid_reply(struct slice text, const char **why)
     return true;
 }
 
+static bool valid_selector(struct slice text, const char **why)
+{
+    struct buf name = { 0 };
+    bool valid;
+
+    *why = "labels of letters, digits and hyphens, 63 characters at most in all";
+    if (text.len > SIGN_SELECTOR_MAX)
+        return false;
+    buf_add(&name, text);
+    buf_add_str(&name, "._domainkey");
+    valid = mail_domain_valid(buf_bytes(&name));
+    buf_release(&name);
+    return valid;
+}
+
 static bool valid_user(struct slice text, const char **why)
 {
     *why = "it is made of letters, digits, \"_\", \"-\" and \".\", and no more than 32 of them";
@@ -145,6 +163,7 @@ static const struct conf_type types[] = {
     { "RECIPIENTS_FILE", "the path of a list of recipients", valid_file, NULL },
     { "REPLY", "a text for the reply", valid_reply, NULL },
     { "RESOLVER", "the address of a name server", valid_resolver, NULL },
+    { "SELECTOR", "the name of a key", valid_selector, NULL },
     { "USER", "the name of a user", valid_user, NULL },
     { "VIRTUAL_FILE", "the path of a file of virtual aliases", valid_file, NULL },
     { NULL, NULL, NULL, NULL },
@@ -257,8 +276,8 @@ static const struct conf_row rows[] = {
     { "domain", "alias", "WORD WORD {, WORD}", CONF_MANY, settings_take_alias, 0 },
     { "domain", "catch_all", "WORD {, WORD}", 0, settings_take_catch_all, 0 },
     { "domain", "mailboxes", "", CONF_LATER, NULL, 0 },
-    { "domain", "dkim", "auto | selector NAME key_file SECRET_FILE", CONF_MANY | CONF_LATER | FOR_SIGN, NULL,
-      0 },
+    { "domain", "dkim", "auto | selector SELECTOR key_file KEYFILE", CONF_MANY | FOR_SIGN,
+      settings_take_dkim, 0 },
 
     { "", "virtual_aliases", "VIRTUAL_FILE", CONF_MANY | CONF_TITLED, settings_take_virtual_aliases, 0 },
     { "", "plus_addressing", "none | DELIMITER", 0, settings_take_delimiter, SET(plus_delimiter) },

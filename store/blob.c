@@ -27,7 +27,7 @@
 #define OPEN_FILES_MAX 64 /* a thread */
 #define NAME_SIZE      sizeof "ff/0123456789abcdef"
 
-enum { BLOB_APPEND, BLOB_SEAL, BLOB_READ, BLOB_UNLINK };
+enum { BLOB_APPEND, BLOB_SEAL, BLOB_READ, BLOB_OPEN, BLOB_UNLINK };
 
 /* A blob between its first byte and its seal. */
 struct blob_file {
@@ -250,6 +250,15 @@ static struct err do_read(struct blob_thread *t, struct blob_op *op)
     return e;
 }
 
+static struct err do_open(struct blob_thread *t, struct blob_op *op)
+{
+    char name[NAME_SIZE];
+
+    blob_name(name, op->id);
+    op->fd = openat(t->blobs->root, name, O_RDONLY | O_CLOEXEC);
+    return op->fd < 0 ? err_sys(errno, "open body file") : ERR_OK;
+}
+
 static struct err do_unlink(struct blob_thread *t, struct blob_op *op)
 {
     struct blob_file *f = file_find(t, op->id);
@@ -282,6 +291,9 @@ static void op_run(struct blob_thread *t, struct blob_op *op)
         break;
     case BLOB_READ:
         op->result = do_read(t, op);
+        break;
+    case BLOB_OPEN:
+        op->result = do_open(t, op);
         break;
     case BLOB_UNLINK:
         op->result = do_unlink(t, op);
@@ -337,6 +349,11 @@ void blob_seal(struct blobs *b, struct blob_op *op)
 void blob_read(struct blobs *b, struct blob_op *op)
 {
     submit(b, op, BLOB_READ);
+}
+
+void blob_open(struct blobs *b, struct blob_op *op)
+{
+    submit(b, op, BLOB_OPEN);
 }
 
 void blob_unlink(struct blobs *b, struct blob_op *op)

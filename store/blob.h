@@ -31,6 +31,7 @@ struct blob_op {
     struct buf bytes;  /* write: taken from here, empty afterwards; read: arrives here */
     uint64_t offset;   /* read: from where */
     size_t want;       /* read: at most this many bytes; fewer only at the end */
+    int fd;            /* open: arrives here, the caller's to close; else not touched */
     struct err result;
     int kind;          /* ours */
     struct blobs *blobs; /* ours */
@@ -42,6 +43,7 @@ struct blob_op {
 void blob_append(struct blobs *b, struct blob_op *op); /* creates at the first call */
 void blob_seal(struct blobs *b, struct blob_op *op);   /* syncs the file, then its folder */
 void blob_read(struct blobs *b, struct blob_op *op);
+void blob_open(struct blobs *b, struct blob_op *op);   /* read only, for another process */
 void blob_unlink(struct blobs *b, struct blob_op *op); /* a missing file is fine */
 
 /* Start-up: removes every file for which live() says no. Calling thread. */

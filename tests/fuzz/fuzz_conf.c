@@ -43,7 +43,7 @@ static void withhold(const struct bundle *b)
         if (part->count != b->count || (is_good(b) && !is_good(part)))
             abort();
         for (size_t n = 0; n < b->count; n++)
-            if (b->entries[n].kind != BUNDLE_SECRET &&
+            if (b->entries[n].kind != BUNDLE_SECRET && b->entries[n].kind != BUNDLE_KEY &&
                 buf_len(&b->entries[n].bytes) != buf_len(&part->entries[n].bytes))
                 abort();
         bundle_free(part);

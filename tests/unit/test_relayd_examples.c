@@ -89,7 +89,6 @@ static void test_refused_by_name(void **state)
                         "7:39: \"tls implicit\" is not in this release\n"
                         "8:22: \"role imap\" is not in this release\n"
                         "8:33: \"tls implicit\" is not in this release\n"
-                        "11:5: \"dkim\" is not in this release\n"
                         "12:5: \"mailboxes\" is not in this release");
     assert_errors(lab, "7:1: \"tls\" is not in this release\n"
                        "11:42: \"tls implicit\" is not in this release\n"
@@ -99,8 +98,7 @@ static void test_refused_by_name(void **state)
                        "14:36: \"tls implicit\" is not in this release\n"
                        "15:25: \"role pop3\" is not in this release\n"
                        "16:25: \"role metrics\" is not in this release\n"
-                       "19:20: \"mailboxes\" is not in this release\n"
-                       "19:31: \"dkim\" is not in this release");
+                       "19:20: \"mailboxes\" is not in this release");
 }
 
 /* The lab without the lines refused above. */

@@ -563,8 +563,10 @@ static void test_errors(void **state)
         { "listen *:24 { role lmtp }", "1:15: \"role lmtp\" is not in this release" },
         { "listen *:24 { role metrics }", "1:15: \"role metrics\" is not in this release" },
         { "domain a.test { mailboxes }", "1:17: \"mailboxes\" is not in this release" },
-        { "domain a.test { dkim auto }", "1:17: \"dkim\" is not in this release" },
-        { "domain a.test { dkim selector s1 key_file ./s1.pem }", "1:17: \"dkim\" is not in this release" },
+        { "domain a.test { dkim selector -s key_file ./s1.pem }",
+          "1:31: \"-s\" is not the name of a key: labels of letters, digits and hyphens, 63 characters at most in all" },
+        { "domain a.test { dkim selector s key_file a; dkim selector S key_file b }",
+          "1:59: a second key with this selector" },
         { "domain a.test { dkim selector s1 keyfile ./s1.pem }",
           "1:34: \"dkim\" needs \"key_file\" here, not \"keyfile\"; did you mean \"key_file\"?" },
         { "smarthost a { host b; tls dane }", "1:23: \"tls dane\" is not in this release" },
@@ -634,7 +636,7 @@ static void test_secrets_have_readers(void **state)
     unsigned seen = 0;
 
     for (const struct conf_row *r = settings_schema.rows; r->name != NULL; r++) {
-        bool secret = strstr(r->args, "SECRET") != NULL;
+        bool secret = strstr(r->args, "SECRET") != NULL || strstr(r->args, "KEYFILE") != NULL;
 
         if (secret != ((r->flags & readers) != 0) || (r->flags & readers) == readers)
             fail_msg("%s { %s %s }: for whom?", r->parent, r->name, r->args);
