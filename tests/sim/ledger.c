@@ -260,6 +260,11 @@ void ledger_doubt(struct sim *sim, struct rcpt *r)
     wait_at_least(sim, r, sim->retry.doubt_ms);
 }
 
+static bool is_to_be_signed(const struct sim *sim, const struct msg *m)
+{
+    return m->from_domain == &sim->zone.domains[0];
+}
+
 static void check_content(struct sim *sim, const struct msg *m, struct slice content)
 {
     struct slice want = buf_bytes((struct buf *)&m->content);
@@ -272,6 +277,13 @@ static void check_content(struct sim *sim, const struct msg *m, struct slice con
     got = slice_from(content, content.len - want.len);
     if (!slice_eq(got, want))
         broken(sim, "message %u came with other bytes", m->token);
+    if (is_to_be_signed(sim, m) != slice_starts_nocase(before, SLICE("DKIM-Signature: ")))
+        broken(sim, "message %u came %s", m->token, is_to_be_signed(sim, m) ? "unsigned" : "signed");
+    if (is_to_be_signed(sim, m)) {
+        if (!signature_fits(content, m->from_domain->name))
+            broken(sim, "message %u came with a signature that does not fit it", m->token);
+        before = slice_from(before, slice_find(before, '\n') + 1);
+    }
     if (before.len != 0 && !slice_starts_nocase(before, SLICE("Received: ")))
         broken(sim, "message %u came with something odd in front", m->token);
 }
@@ -394,6 +406,8 @@ int ledger_accept_dsn(struct sim *sim, struct slice to, struct slice content)
 
     if (message_id.len == 0)
         broken(sim, "a notification without Message-ID");
+    if (!signature_fits(content, NOTICE_DOMAIN))
+        broken(sim, "a notification without a signature that fits");
     if (dsn >= 0) {
         if (sim->ledger.dsns[dsn].confirmed)
             broken(sim, "a notification to <%.*s> was delivered twice for no reason", (int)to.len,

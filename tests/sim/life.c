@@ -77,6 +77,7 @@ void life_start(struct sim *sim)
     open_queue(sim, l);
     opt.home = &l->loops[0].base;
     opt.queue = l->queue;
+    opt.sign = l->sign = workers_new(sim);
     opt.tls = (struct tls_client *)sim; /* nobody looks into it */
     l->dispatch = dispatch_new(&opt);
     check(sim, dispatch_recover(l->dispatch), "finding what is stored");
@@ -129,6 +130,7 @@ static void tear_down(struct sim *sim, struct life *l, bool clean)
         acceptor_release(&l->acceptors[i]);
     history_free(l->history);
     dispatch_free(l->dispatch);
+    workers_free(l->sign);
     if (clean)
         last_turns(l);
     for (unsigned i = 0; i < LOOPS; i++) {

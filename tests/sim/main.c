@@ -139,9 +139,10 @@ static void show_counts(const struct counts *c)
            (unsigned long long)c->repaired, (unsigned long long)c->tls, (unsigned long long)c->tls_failed,
            (unsigned long long)c->steps);
     printf("# %llu told that they were passed on, %llu failures not told as asked, %llu held for a "
-           "time, %llu chunks\n",
+           "time, %llu chunks\n# %llu signed, %llu not, %llu sign workers died\n",
            (unsigned long long)c->relayed_dsns, (unsigned long long)c->silenced,
-           (unsigned long long)c->held_for, (unsigned long long)c->chunks);
+           (unsigned long long)c->held_for, (unsigned long long)c->chunks, (unsigned long long)c->signed_messages,
+           (unsigned long long)c->unsigned_messages, (unsigned long long)c->worker_deaths);
 }
 
 /* Seeds from..to, `jobs` at a time; how many failed. */

@@ -245,6 +245,19 @@ static void make_policy(struct sim *sim)
     make_routes(sim);
 }
 
+/* The domain most mail is from, and the one above our own name. */
+static void make_signing(struct sim *sim)
+{
+    const char *names[2] = { sim->zone.domains[0].name, NOTICE_DOMAIN };
+
+    for (unsigned i = 0; i < 2; i++) {
+        sim->identities[i] = (struct sign_identity){ names[i], "s" };
+        sim->signing[i] = (struct signing_domain){ .name = names[i], .keys = &sim->identities[i], .key_count = 1 };
+    }
+    sim->policy.signing = sim->other_policy.signing = sim->signing; /* in the order of their names */
+    sim->policy.signing_count = sim->other_policy.signing_count = 2;
+}
+
 static void make_settings(struct sim *sim)
 {
     static const struct net_prefix trusted = { { .family = AF_INET, .bytes = { 10 } }, 8 };
@@ -255,6 +268,7 @@ static void make_settings(struct sim *sim)
         .trusted_count = 1,
         .limits = { .message_size = 50 * MIB,
                     .recipients = 1000,
+                    .alias_recipients = 10000,
                     .connections = 2000,
                     .errors = 20,
                     .idle_commands = 100,
@@ -264,6 +278,8 @@ static void make_settings(struct sim *sim)
                     .message_timeout_ms = HOUR_MS },
         .refs = 1,
     };
+    sim->aliases = alias_rules_new(&(struct alias_options){ .targets_max = 1000 });
+    sim->settings.aliases = sim->aliases;
     sim->config = acceptor_config_new(&sim->settings, &sim->policy);
 }
 
@@ -288,6 +304,7 @@ static void make_run(struct sim *sim, const struct options *opt)
     make_policy(sim);
     make_settings(sim);
     world_make(sim);
+    make_signing(sim);
     trace(sim, "first %llu factor %u max %llu doubt %llu expire %llu, %u connections, %u a site",
           (unsigned long long)sim->retry.first_ms, sim->retry.factor_percent,
           (unsigned long long)sim->retry.max_ms, (unsigned long long)sim->retry.doubt_ms,
@@ -348,6 +365,7 @@ struct result sim_run(const struct options *opt)
     result = (struct result){ sim->hash, sim->counts };
     plant_begin(NULL);
     acceptor_config_unref(sim->config);
+    alias_rules_free(sim->aliases);
     ledger_free(sim);
     world_free(sim);
     timers_release(&sim->timers);

@@ -71,7 +71,8 @@ struct options {
 struct counts { /* what happened, to see that the seeds reach everything */
     uint64_t steps, messages, recipients, acked, unacked, delivered, duplicates, bounced, expired,
         dropped, doubts, restarts, dsns, warnings, blobs, cuts, dns_failures, commit_failures,
-        orders, repaired, reloads, tls, tls_failed, relayed_dsns, silenced, held_for, chunks;
+        orders, repaired, reloads, tls, tls_failed, relayed_dsns, silenced, held_for, chunks,
+        signed_messages, unsigned_messages, worker_deaths;
 };
 
 /* One mark of `what` when the engine has been given the bytes up to `offset`. */
@@ -278,6 +279,7 @@ struct life {          /* from a start to a crash */
     struct queue *queue;
     struct history *history;
     struct dispatch *dispatch;
+    struct sign_service *sign;
 };
 
 void life_start(struct sim *sim);
@@ -370,6 +372,15 @@ void clients_begin(struct sim *sim);
 void admin_begin(struct sim *sim);
 void admin_release_all(struct sim *sim);
 
+/* ---- workers.c: who signs --------------------------------------------------------------------- */
+
+#define NOTICE_DOMAIN "sim.test" /* above OWN_NAME: in whose name notices are signed */
+
+struct sign_service *workers_new(struct sim *sim);
+void workers_free(struct sign_service *s);
+/* It begins with a signature of that domain over all that follows. */
+bool signature_fits(struct slice content, const char *domain);
+
 /* ---- the whole ---------------------------------------------------------------------------------
  */
 
@@ -385,6 +396,8 @@ struct sim {
     struct ledger ledger;
     struct counts counts;
     struct route routes[8], more_routes[8];
+    struct sign_identity identities[2]; /* of the first domain, and for notices */
+    struct signing_domain signing[2];
     struct delivery_policy policy,
         other_policy; /* the other one has more routes to the same ends */
     bool reloaded;    /* the other one rules */
@@ -403,6 +416,7 @@ struct sim {
     int commit_error;
     struct settings settings;
     struct settings_listen listen;
+    struct alias_rules *aliases; /* none: an address is itself */
     struct acceptor_config *config;
     uint64_t hash; /* of the trace */
     uint64_t second, second_steps;
