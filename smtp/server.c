@@ -203,7 +203,7 @@ static void run_steps(struct smtp_server *s)
         if (s->shutdown_text != NULL && s->question == ASK_NOTHING && s->phase != PH_CLOSING)
             server_reply_close(s, 421, s->shutdown_text);
     } while (may_step(s) && pump_step(s));
-    if (s->eof && may_step(s))
+    if (s->eof && (may_step(s) || s->phase == PH_TLS))
         server_enter(s, PH_CLOSING);
     s->pumping = false;
 }
@@ -227,6 +227,10 @@ void smtp_server_feed(struct smtp_server *s, struct slice in)
     assert(!s->pumping);
     if (s->phase == PH_CLOSING || s->eof || in.len == 0)
         return;
+    if (s->phase == PH_TLS) {
+        server_tls_injected(s);
+        return;
+    }
     if (buf_len(&s->in) > 0) {
         server_wait_input(s, in);
         server_pump(s);
@@ -346,6 +350,8 @@ void smtp_server_answer(struct smtp_server *s, unsigned code, const char *fmt, .
         server_content_begun(s, code, buf_cstr(&text));
     else if (question == ASK_XCLIENT)
         server_xclient_answered(s, code, buf_cstr(&text));
+    else if (question == ASK_TLS)
+        server_tls_answered(s, code, buf_cstr(&text));
     else if (question == ASK_AUTH)
         server_auth_answered(s, code, buf_cstr(&text));
     else

@@ -42,6 +42,14 @@ struct smtp_server_auth {
     bool required;          /* no MAIL without a login: 530 */
 };
 
+/* STARTTLS (RFC 3207) as it stands for one session; see smtp_server_set_tls. */
+enum smtp_server_tls {
+    SMTP_SERVER_TLS_NONE,     /* there is none */
+    SMTP_SERVER_TLS_OFFERED,
+    SMTP_SERVER_TLS_REQUIRED, /* offered, and before it no MAIL and no AUTH: 530 */
+    SMTP_SERVER_TLS_ON,       /* the session is encrypted */
+};
+
 enum smtp_body { SMTP_BODY_UNSPECIFIED, SMTP_BODY_7BIT, SMTP_BODY_8BITMIME };
 
 struct smtp_sender { /* MAIL FROM */
@@ -110,6 +118,10 @@ struct smtp_server_handler {
      * not base64, or the session is over; also while a question is out, when
      * the session is freed. Not answered. */
     void (*auth_cancelled)(void *ctx);
+
+    /* STARTTLS, where smtp_server_set_tls offers it: answer 220, or 454. See
+     * smtp_server_tls_due. */
+    void (*starttls)(void *ctx);
 };
 
 /* XCLIENT for this client: offered, and answered by the handler's xclient. */
@@ -159,6 +171,16 @@ void smtp_server_shutdown(struct smtp_server *s, const char *text);
  * call or the end of the session. */
 void smtp_server_set_auth(struct smtp_server *s, const struct smtp_server_auth *auth);
 bool smtp_server_authenticated(const struct smtp_server *s);
+
+/* Before the greeting. */
+void smtp_server_set_tls(struct smtp_server *s, enum smtp_server_tls tls);
+/* True from the answer 220 to STARTTLS on: the owner sends what is in out, in
+ * the clear, turns to TLS and calls smtp_server_tls_begun() when the handshake
+ * is done. Input in between is an attack (RFC 3207 section 6 knows it by now):
+ * plain text behind STARTTLS is answered 554, and the session ends. */
+bool smtp_server_tls_due(const struct smtp_server *s);
+/* What was said in the clear is forgotten: EHLO, transaction, login. */
+void smtp_server_tls_begun(struct smtp_server *s);
 
 /* For Received, logs and policy. */
 const char *smtp_server_helo(const struct smtp_server *s); /* "" before EHLO */

@@ -109,6 +109,8 @@ void server_auth(struct smtp_server *s, struct slice args)
     struct slice mechanism = slice_head(args, len);
     struct slice initial = slice_trim(slice_from(args, len));
 
+    if (server_tls_refuses(s))
+        return;
     if (!s->esmtp)
         server_reply(s, 503, "5.5.1 EHLO first");
     else if (s->authenticated)

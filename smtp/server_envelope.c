@@ -57,7 +57,7 @@ void server_mail(struct smtp_server *s, struct slice args)
     struct smtp_sender from = { 0 };
     const char *why;
 
-    if (server_auth_refuses_mail(s))
+    if (server_tls_refuses(s) || server_auth_refuses_mail(s))
         return;
     /* Whether the path may be in UTF-8 is said behind it. */
     if (!take_path(s, "FROM", MAIL_PATH_NULL_OK | MAIL_PATH_UTF8_OK, &args, &from.path))

@@ -3,7 +3,7 @@
  * server.c pumps bytes through the phases, server_verbs.c holds the table of
  * commands, server_envelope.c reads MAIL and RCPT, server_params.c what stands
  * behind their paths, server_content.c takes DATA and BDAT, server_auth.c
- * carries a login's bytes, server_reply.c writes what goes out.
+ * carries a login's bytes, server_tls.c turns to TLS, server_reply.c writes what goes out.
  */
 #ifndef SMTP_SERVER_PRIVATE_H
 #define SMTP_SERVER_PRIVATE_H
@@ -33,11 +33,12 @@ enum server_phase {
     PH_CHUNK = 128,  /* content of counted length */
     PH_CLOSING = 256,
     PH_AUTH = 512,   /* the next line is a response to our challenge */
+    PH_TLS = 1024,   /* between 220 and the end of the handshake */
 };
 #define PH_COMMAND (PH_GREETED | PH_READY | PH_MAIL | PH_RCPT | PH_BDAT)
 #define PH_CONTENT (PH_DATA | PH_CHUNK)
 
-enum server_question { ASK_NOTHING, ASK_SENDER, ASK_RECIPIENT, ASK_BEGIN, ASK_END, ASK_AUTH, ASK_XCLIENT };
+enum server_question { ASK_NOTHING, ASK_SENDER, ASK_RECIPIENT, ASK_BEGIN, ASK_END, ASK_AUTH, ASK_XCLIENT, ASK_TLS };
 
 enum server_skip {
     SKIP_NOTHING,
@@ -83,6 +84,7 @@ struct smtp_server {
     uint16_t phase;             /* enum server_phase */
     uint8_t question;           /* enum server_question */
     uint8_t skip;               /* enum server_skip */
+    uint8_t tls;                /* enum smtp_server_tls */
     bool skip_cr;               /* the last byte skipped was CR */
     bool pumping, held, eof, esmtp;
     bool spoken;                /* a first command has come */
@@ -138,6 +140,12 @@ void server_drop_input(struct smtp_server *s);
 void server_xclient(struct smtp_server *s, struct slice args);
 void server_xclient_answered(struct smtp_server *s, unsigned code, const char *text);
 bool server_offer_xclient(struct smtp_server *s); /* its line of EHLO */
+
+/* server_tls.c */
+void server_starttls(struct smtp_server *s, struct slice args);
+void server_tls_answered(struct smtp_server *s, unsigned code, const char *text); /* to ASK_TLS */
+void server_tls_injected(struct smtp_server *s); /* 554, and the end */
+bool server_tls_refuses(struct smtp_server *s);  /* 530; the client was told so */
 
 /* server_params.c: what stands behind the path; NULL, or why not: code and
  * text of the reply. */

@@ -131,6 +131,14 @@ static bool offer_future_release(struct smtp_server *s)
     return true;
 }
 
+static bool offer_starttls(struct smtp_server *s)
+{
+    if (s->tls != SMTP_SERVER_TLS_OFFERED && s->tls != SMTP_SERVER_TLS_REQUIRED)
+        return false;
+    buf_add(&s->out, SLICE("STARTTLS"));
+    return true;
+}
+
 static const struct offer {
     const char *keyword;
     bool (*write)(struct smtp_server *s); /* false, and nothing written: not offered */
@@ -138,7 +146,7 @@ static const struct offer {
     { "PIPELINING", NULL },          { NULL, offer_size }, { "8BITMIME", NULL },
     { "ENHANCEDSTATUSCODES", NULL }, { "CHUNKING", NULL }, { "DSN", NULL },
     { "SMTPUTF8", NULL },            { NULL, offer_limits }, { NULL, offer_future_release },
-    { NULL, offer_auth },            { NULL, server_offer_xclient },
+    { NULL, offer_starttls },        { NULL, offer_auth }, { NULL, server_offer_xclient },
 };
 
 void server_reply_ehlo(struct smtp_server *s)

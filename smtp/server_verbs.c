@@ -1,5 +1,5 @@
 /* smtp/server_verbs.c - the commands of SMTP: who may come when, and the short
- * ones themselves. MAIL and RCPT, DATA and BDAT, and AUTH have files of their own.
+ * ones themselves. MAIL and RCPT, DATA and BDAT, AUTH and STARTTLS have files of their own.
  */
 #include "smtp/server_private.h"
 
@@ -34,6 +34,7 @@ static const struct verb verbs[] = {
     { "EHLO", PH_COMMAND, ARGS_NEEDED, do_ehlo, NULL },
     { "HELO", PH_COMMAND, ARGS_NEEDED, do_helo, NULL },
     { "AUTH", PH_READY, ARGS_NEEDED, server_auth, NULL },
+    { "STARTTLS", PH_READY, ARGS_NONE, server_starttls, NULL },
     { "XCLIENT", PH_COMMAND, ARGS_NEEDED, server_xclient, NULL },
     { "RSET", PH_COMMAND, ARGS_NONE, do_rset, NULL },
     { "NOOP", PH_COMMAND, ARGS_OPTIONAL, do_noop, NULL },

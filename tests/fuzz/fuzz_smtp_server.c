@@ -38,6 +38,7 @@ struct play {
     bool late, asked, in_transaction, in_login, login_asked;
     bool release; /* FUTURERELEASE is offered */
     bool utf8;    /* in this transaction */
+    bool tls_asked, turned; /* STARTTLS was answered 220: nothing may be served any more */
     struct buf content;
     struct buf stored;
     struct buf out;
@@ -49,6 +50,12 @@ static void answer(struct play *p)
     uint64_t n = rng_below(&p->answers, 41);
 
     p->asked = false;
+    if (p->tls_asked) {
+        p->tls_asked = false;
+        p->turned = true;
+        smtp_server_answer(p->server, 220, "2.0.0 go ahead");
+        return;
+    }
     if (p->login_asked) {
         static const unsigned login_codes[] = { 334, 334, 334, 235, 535, 454, 334, 235, 535, 421 };
 
@@ -84,6 +91,7 @@ static void on_sender(void *ctx, const struct smtp_sender *from)
 {
     struct play *p = ctx;
 
+    CHECK(!p->turned);
     CHECK(!p->in_transaction && strlen(from->path.text) == from->path.len);
     CHECK(from->smtputf8 || !from->path.utf8);
     check_line(from->envelope_id, false);
@@ -194,6 +202,15 @@ static void on_xclient(void *ctx, const struct smtp_xclient *x)
         smtp_server_answer(p->server, 220, "go on");
 }
 
+static void on_starttls(void *ctx)
+{
+    struct play *p = ctx;
+
+    CHECK(!p->turned && !p->in_transaction);
+    p->tls_asked = true;
+    ask(p);
+}
+
 static const struct smtp_server_handler handler = {
     .sender = on_sender,
     .recipient = on_recipient,
@@ -206,6 +223,7 @@ static const struct smtp_server_handler handler = {
     .auth_begin = on_auth_begin,
     .auth_continue = on_auth_continue,
     .auth_cancelled = on_auth_cancelled,
+    .starttls = on_starttls,
 };
 
 static void drain(struct play *p)
@@ -243,6 +261,7 @@ static void play(struct play *p, const struct smtp_server_options *opt, uint64_t
     p->release = (seed & 256) != 0;
     if (p->release)
         smtp_server_offer_release(p->server, HOUR_MS, &still);
+    smtp_server_set_tls(p->server, (enum smtp_server_tls)((seed >> 8) % 4));
     smtp_server_greet(p->server);
     while (in.len > 0) {
         size_t n =
@@ -359,6 +378,11 @@ static void check_replies(struct slice in, struct slice out)
     CHECK(out.len == 0);
 }
 
+static bool ends_at_starttls(struct slice out)
+{
+    return out.len > 0 && memmem(out.ptr, out.len, "behind STARTTLS", 15) != NULL;
+}
+
 static void release(struct play *p)
 {
     buf_release(&p->content);
@@ -386,9 +410,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 
     play(&a, &opt, seed, false, in);
     play(&b, &opt, seed, true, in);
-    CHECK(slice_eq(buf_bytes(&a.out), buf_bytes(&b.out)));
     CHECK(slice_eq(buf_bytes(&a.stored), buf_bytes(&b.stored)));
-    if (!opt.repair_line_ends)
+    /* Bytes behind STARTTLS are refused instead of its 220, or behind it. */
+    CHECK(a.turned || b.turned || slice_eq(buf_bytes(&a.out), buf_bytes(&b.out)));
+    if (!opt.repair_line_ends && !a.turned && !b.turned && !ends_at_starttls(buf_bytes(&a.out)))
         check_replies(in, buf_bytes(&a.out));
     release(&a);
     release(&b);

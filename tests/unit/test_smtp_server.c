@@ -9,8 +9,9 @@
  *   closes, stays       how the session stands at the end
  *   stage NAME          how far it came
  *   S:                  a line of the server; '*' is anything, "..." any lines
+ *   X: tls              the handshake is done
  *   A: QUESTION CODE TEXT   how the handler answers the next such question
- *                       (sender, recipient, begin, end, auth); it else accepts;
+ *                       (sender, recipient, begin, end, auth, tls); it else accepts;
  *                       auth 334 TEXT is a challenge
  *   H: WORDS            what the handler sees, in order, if a file has any
  *   X: greet, eof, shutdown TEXT, hold, release, reject CODE TEXT    what the owner does
@@ -54,6 +55,7 @@ struct play {
     struct smtp_server_auth auth;
     bool has_auth;
     bool xclient;
+    enum smtp_server_tls tls;
     struct smtp_server *server;
     enum mode mode;
     bool late;
@@ -104,6 +106,8 @@ static void answer(struct play *p, const char *question)
         smtp_server_answer(p->server, 235, "2.7.0 auth ok");
     else if (strcmp(question, "xclient") == 0)
         smtp_server_answer(p->server, 220, "new");
+    else if (strcmp(question, "tls") == 0)
+        smtp_server_answer(p->server, 220, "2.0.0 go ahead");
     else if (strcmp(question, "begin") == 0)
         smtp_server_answer(p->server, 354, "go");
     else
@@ -254,6 +258,14 @@ static void on_auth_cancelled(void *ctx)
     p->question = NULL;
 }
 
+static void on_starttls(void *ctx)
+{
+    struct play *p = ctx;
+
+    buf_add_str(&p->events, "starttls\n");
+    ask(p, "tls");
+}
+
 static const struct smtp_server_handler handler = {
     .sender = on_sender,
     .recipient = on_recipient,
@@ -266,6 +278,7 @@ static const struct smtp_server_handler handler = {
     .xclient = on_xclient,
     .auth_continue = on_auth_continue,
     .auth_cancelled = on_auth_cancelled,
+    .starttls = on_starttls,
 };
 
 static void settle(struct play *p)
@@ -366,7 +379,10 @@ static void act(struct play *p, const struct item *it)
         smtp_server_shutdown(p->server, text.ptr + 9);
     else if (slice_eq(text, SLICE("greet")))
         smtp_server_greet(p->server);
-    else if (slice_eq(text, SLICE("hold")))
+    else if (slice_eq(text, SLICE("tls"))) {
+        assert_true(smtp_server_tls_due(p->server));
+        smtp_server_tls_begun(p->server);
+    } else if (slice_eq(text, SLICE("hold")))
         smtp_server_hold(p->server, true);
     else if (slice_eq(text, SLICE("release")))
         smtp_server_hold(p->server, false);
@@ -407,6 +423,8 @@ static void set_option(struct play *p, const struct item *it)
         p->xclient = n != 0;
     else if (strcmp(name, "release_max_ms") == 0)
         p->release_max_ms = n;
+    else if (strcmp(name, "tls") == 0)
+        p->tls = (enum smtp_server_tls)n;
     else if (strcmp(name, "repair_line_ends") == 0)
         o->repair_line_ends = n != 0;
     else
@@ -469,6 +487,7 @@ static void play(const struct transcript *t, enum mode mode, bool late)
     p.server = smtp_server_new(&p.opt, &handler, &p);
     smtp_server_offer_release(p.server, p.release_max_ms, &clock_still);
     smtp_server_offer_xclient(p.server, p.xclient);
+    smtp_server_set_tls(p.server, p.tls);
     if (p.has_auth)
         smtp_server_set_auth(p.server, &p.auth);
     if (transcript_directive(t, "nogreeting") == NULL)

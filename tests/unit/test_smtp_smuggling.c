@@ -3,6 +3,9 @@
  *
  * Every pair of an odd line end before and after the dot is sent inside DATA
  * and inside a BDAT chunk, whole and byte by byte.
+ *
+ * Nor is what stands behind STARTTLS a command of the encrypted session (RFC
+ * 3207), wherever the network cut it and however long the owner thinks.
  */
 #include "tests/unit/check.h"
 
@@ -26,7 +29,8 @@ static const struct spelling {
 
 struct owner {
     struct smtp_server *server;
-    unsigned senders, messages;
+    unsigned senders, messages, starttls;
+    bool slow; /* STARTTLS is answered later */
     struct buf content;
 };
 
@@ -94,6 +98,15 @@ static void on_reset(void *ctx)
 {
 }
 
+static void on_starttls(void *ctx)
+{
+    struct owner *o = ctx;
+
+    o->starttls++;
+    if (!o->slow)
+        smtp_server_answer(o->server, 220, "2.0.0 go ahead");
+}
+
 static const struct smtp_server_handler handler = {
     .sender = on_sender,
     .recipient = on_recipient,
@@ -101,6 +114,7 @@ static const struct smtp_server_handler handler = {
     .message_bytes = on_bytes,
     .message_end = on_end,
     .transaction_reset = on_reset,
+    .starttls = on_starttls,
 };
 
 static const struct smtp_server_options options = { .hostname = "mx.test" };
@@ -225,11 +239,50 @@ static void test_bdat(void **state)
     }
 }
 
+/* Cut after `cut` bytes; the answer, if it is slow, comes behind the rest. */
+static void check_starttls(size_t cut, bool slow, bool bytewise)
+{
+    static const char text[] = "STARTTLS\r\nMAIL FROM:<evil@example.com>\r\nRCPT TO:<evil@example.net>\r\n";
+    struct owner o = { .slow = slow };
+    struct slice all = slice_make(text, sizeof text - 1), out;
+
+    o.server = smtp_server_new(&options, &handler, &o);
+    smtp_server_set_tls(o.server, SMTP_SERVER_TLS_OFFERED);
+    smtp_server_greet(o.server);
+    say(&o, "EHLO client\r\n");
+    buf_clear(smtp_server_out(o.server));
+    feed(&o, slice_head(all, cut), bytewise);
+    feed(&o, slice_from(all, cut), bytewise);
+    if (smtp_server_parked(o.server))
+        smtp_server_answer(o.server, 220, "2.0.0 go ahead");
+
+    assert_true(smtp_server_closing(o.server));
+    assert_int_equal(o.senders, 0);
+    assert_true(o.starttls <= 1);
+    out = buf_bytes(smtp_server_out(o.server));
+    if (slice_starts_nocase(out, SLICE("220 "))) { /* it came behind our word: the handshake never began */
+        assert_true(!slow);
+        out = slice_from(out, slice_find(out, '\n') + 1);
+    }
+    assert_true(slice_starts_nocase(out, SLICE("554 5.5.1 ")));
+    assert_int_equal(slice_find(out, '\n') + 1, out.len);
+    close_session(&o);
+}
+
+static void test_starttls(void **state)
+{
+    for (size_t cut = 0; cut < 70; cut++) {
+        for (unsigned how = 0; how < 4; how++)
+            check_starttls(cut, how % 2 != 0, how / 2 != 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_data),
         cmocka_unit_test(test_bdat),
+        cmocka_unit_test(test_starttls),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
