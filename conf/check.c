@@ -70,14 +70,15 @@ static bool seen_value(void *ctx, const struct conf_type *type, const struct con
 {
     struct conf *c = ctx;
     bool secret = strcmp(type->name, "SECRET_FILE") == 0;
-    bool table = !secret && slice_ends_nocase(slice_str(type->name), SLICE("_FILE"));
+    bool public = strcmp(type->name, "PUBLIC_FILE") == 0;
+    bool table = !secret && !public && slice_ends_nocase(slice_str(type->name), SLICE("_FILE"));
     const struct bundle_entry *e;
     char *path;
 
-    if ((!secret && !table) || c->later)
+    if ((!secret && !public && !table) || c->later)
         return true;
     path = conf_path(c, word->file, word->text);
-    e = conf_want(c, table ? BUNDLE_TABLE : BUNDLE_SECRET, path);
+    e = conf_want(c, table ? BUNDLE_TABLE : public ? BUNDLE_PUBLIC : BUNDLE_SECRET, path);
     if (e != NULL && e->problem == NULL) {
         if (table && c->fetch != NULL && c->schema->fetched_table != NULL)
             c->schema->fetched_table(c, type, path, buf_bytes(&e->bytes));

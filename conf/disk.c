@@ -100,6 +100,30 @@ struct bundle_stamp conf_stamp(const char *path)
     return stat(path, &st) == 0 ? stamp_of(&st) : (struct bundle_stamp){ .known = true };
 }
 
+/* Certificate and key may stand in one file. What is public goes to every
+ * process, so private keys are left out of it. */
+static void cut_private_keys(struct buf *b)
+{
+    static const char mark[] = "PRIVATE KEY-----";
+    struct slice in = buf_bytes(b);
+    struct buf out = { 0 };
+    bool inside = false;
+
+    while (in.len > 0) {
+        size_t len = slice_find(in, '\n');
+        struct slice line = slice_head(in, len + 1);
+        bool marked = memmem(line.ptr, line.len, mark, sizeof mark - 1) != NULL;
+
+        if (!inside && !marked)
+            buf_add(&out, line);
+        if (marked)
+            inside = memmem(line.ptr, line.len, "-----BEGIN ", 11) != NULL;
+        in = slice_from(in, line.len);
+    }
+    buf_wipe(b);
+    *b = out;
+}
+
 static void fetch_file(struct bundle *b, enum bundle_kind kind, const char *path)
 {
     struct buf bytes = { 0 };
@@ -121,6 +145,8 @@ static void fetch_file(struct bundle *b, enum bundle_kind kind, const char *path
         problem = read_all(fd, bundle_kind_max(kind), &bytes);
     if (fd >= 0 && problem == NULL)
         stamp = stamp_of(&st); /* from before it was read: a later change shows */
+    if (kind == BUNDLE_PUBLIC && problem == NULL)
+        cut_private_keys(&bytes);
     if (bundle_find(b, BUNDLE_LIST, slice_str(path)) == NULL)
         add(b, kind, path, problem == NULL ? buf_bytes(&bytes) : SLICE_EMPTY, problem);
     if (b->count > before)

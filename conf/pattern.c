@@ -518,6 +518,7 @@ const struct conf_type conf_types[] = {
     { "RATE", "a rate such as 30/min", valid_rate, NULL },
     { "SWITCH", "\"yes\" or \"no\"", valid_switch, NULL },
     { "PATH", "a path", valid_path, NULL },
+    { "PUBLIC_FILE", "the path of a file", valid_path, NULL },
     { "SECRET_FILE", "the path of a file", valid_path, NULL },
     { "KEYFILE", "the path of a key file", valid_path, NULL },
     { "SECRET", "a secret", valid_filled, NULL },

@@ -9,7 +9,7 @@
 
 #include "base/list.h"
 #include "delivery/policy.h"
-#include "net/stream.h"
+#include "net/tls.h"
 #include "queue/queue.h"
 #include "auth/accounts.h"
 #include "auth/clients.h"
@@ -25,10 +25,14 @@ struct acceptor_config {
     struct delivery_policy *policy;       /* its routes may refuse at RCPT */
     struct smtp_server_options strict;    /* of listeners as they should be */
     struct smtp_server_options repairing; /* of listeners with repair_line_ends */
+    struct tls_server **tls;              /* of each listen directive; NULL: no TLS on any */
 };
 
 struct acceptor_config *acceptor_config_new(const struct settings *settings, struct delivery_policy *policy);
 struct acceptor_config *acceptor_config_ref(struct acceptor_config *c);
+/* One for each listen directive of the settings, NULL where it says "tls none";
+ * before anybody else has the config. Takes over array and servers. */
+void acceptor_config_set_tls(struct acceptor_config *c, struct tls_server **servers);
 void acceptor_config_unref(struct acceptor_config *c); /* NULL is fine; any thread */
 
 struct acceptor {

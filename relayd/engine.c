@@ -141,25 +141,33 @@ static struct err start_threads(struct engine *en)
     return ERR_OK;
 }
 
-static struct acceptor_config *make_config(const struct settings *st)
+static struct err make_config(struct engine *en, const struct settings *st, struct acceptor_config **out,
+                              struct buf *why)
 {
     struct delivery_policy *policy = delivery_policy_new(st);
     struct acceptor_config *c = acceptor_config_new(st, policy);
+    struct err e = engine_tls_config(en, st, c, why);
 
     policy_unref(policy);
-    return c;
+    if (err_failed(e))
+        acceptor_config_unref(c);
+    else
+        *out = c;
+    return e;
 }
 
-static struct err bring_up(struct engine *en, struct channel_message *m)
+static struct err bring_up(struct engine *en, struct channel_message *m, struct buf *why)
 {
     struct err e;
 
     log_start_thread();
     en->clients = clients_new();
     en->dns_cache = dns_cache_new(DNS_CACHE_ENTRIES);
-    en->config = make_config(en->settings);
     en->signers = signers_new(en->loops[0].loop);
-    e = open_queue(en);
+    engine_tls_start(en);
+    e = make_config(en, en->settings, &en->config, why);
+    if (!err_failed(e))
+        e = open_queue(en);
     if (!err_failed(e))
         e = make_loops(en);
     if (!err_failed(e))
@@ -197,7 +205,7 @@ static struct err start(struct engine *en, struct channel_message *m)
         e = lock_take(settings->state_dir, &clock_system, LOCK_WAIT_MS, &en->lock_fd, &why);
         exit_code = e.kind == ERR_BUSY ? EX_TEMPFAIL : EX_CANTCREAT;
         if (!err_failed(e)) {
-            e = bring_up(en, m);
+            e = bring_up(en, m, &why);
             exit_code = EX_OSERR;
         }
     }
@@ -222,20 +230,22 @@ static struct err reload(struct engine *en, struct channel_message *m)
     struct buf why = { 0 };
     struct diagnostics d = { 0 };
     struct settings *settings = NULL;
+    struct acceptor_config *config = NULL;
     struct err e = generation_settings(m->bundle_fd, &d, &settings);
     char text[256];
 
+    if (!err_failed(e))
+        e = make_config(en, settings, &config, &why);
     if (err_failed(e)) {
+        settings_unref(settings);
         diagnostics_format(&d, &why);
-        buf_printf(&why, "%s", err_text(e, text, sizeof text));
+        buf_printf(&why, "%s%s", buf_len(&why) != 0 ? ": " : "", err_text(e, text, sizeof text));
         e = channel_send_text(en->channel, CHANNEL_RELOAD_FAILED, m->serial, buf_bytes(&why));
     } else {
-        struct acceptor_config *old = en->config;
-
+        acceptor_config_unref(en->config);
         settings_unref(en->settings);
         en->settings = settings;
-        en->config = make_config(settings);
-        acceptor_config_unref(old);
+        en->config = config;
         log_open(settings->hostname, settings->log_level);
         dns_cache_clear(en->dns_cache); /* other name servers may know better */
         dispatch_reload(en->dispatch, en->config->policy);
@@ -324,6 +334,7 @@ static void tear_down(struct engine *en)
     dns_cache_free(en->dns_cache);
     clients_free(en->clients);
     acceptor_config_unref(en->config);
+    engine_tls_free(en);
     settings_unref(en->settings);
     free(en->loops);
     free(en->loop_list);

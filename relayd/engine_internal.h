@@ -38,6 +38,8 @@ struct engine {
     struct acceptor_config *config;
     struct clients *clients;
     struct accounts *accounts;
+    struct tls_tickets *tickets;
+    struct timer tickets_timer; /* on loop 0 */
     struct queue *queue;
     struct dispatch *dispatch;
     struct tls_client *tls_client; /* NULL: could not be made */
@@ -89,6 +91,13 @@ void engine_dkim_set(struct engine *en, const struct settings *st);
 void engine_dkim_keys(void *ctx, const char *domain, control_key_visitor *visit, void *visit_ctx);
 void engine_dkim_txt(void *ctx, const char *name, struct control_txt *out);
 void engine_dkim_stop(struct engine *en); /* who waits for a name server waits no more */
+
+/* Certificates for a config's listeners; without any in the settings, one of
+ * our own, which is made at the first start and kept. On failure `why` tells. */
+MUST_CHECK struct err engine_tls_config(struct engine *en, const struct settings *st, struct acceptor_config *c,
+                                        struct buf *why);
+void engine_tls_start(struct engine *en); /* the tickets' keys; once loop 0 is there */
+void engine_tls_free(struct engine *en);
 
 /* A new connection to a process the engine asks; what is kept of it is taken
  * out by channel_take_fd(). After a successful start only. */

@@ -97,6 +97,20 @@ struct err generation_refresh(const struct generation *g, struct generation *out
     return make(settings_read_again(g->bundle), out, text);
 }
 
+struct err generation_judge(const struct generation *g, const struct settings *running, uint64_t wall_ms,
+                            struct buf *text)
+{
+    struct diagnostics d = { 0 };
+    struct err e = ERR_OK;
+
+    settings_judge_certificates(g->settings, running, wall_ms, &d);
+    diagnostics_format(&d, text);
+    if (d.errors > 0)
+        e = err_make(ERR_SYNTAX, "judge certificates");
+    diagnostics_release(&d);
+    return e;
+}
+
 /* What there is to say of keys that were looked for only now; of the others it
  * was said. */
 static void tell_auto(const struct settings_domain *domain, struct buf *text)

@@ -28,6 +28,12 @@ MUST_CHECK struct err generation_refresh(const struct generation *g, struct gene
 /* Once the state folder is there: makes and reads the keys of domains that sign.
  * What is wrong with a key is told in `text` and concerns its domain only. */
 MUST_CHECK struct err generation_keys(struct generation *g, const struct clock *clock, struct buf *text);
+
+/* What the clock says of its certificates, beside those that are in use
+ * (NULL: none); `text` gets it. See settings_judge_certificates. */
+MUST_CHECK struct err generation_judge(const struct generation *g, const struct settings *running, uint64_t wall_ms,
+                                       struct buf *text);
+
 void generation_release(struct generation *g);
 
 /* A child's side: the settings in the memfd it was handed; fd stays open. */

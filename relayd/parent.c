@@ -92,6 +92,9 @@ static bool load_first(struct tree *t)
     struct buf text = { 0 };
     struct err e = generation_load(t->config_path, &t->current, &text);
 
+    if (!err_failed(e))
+        e = generation_judge(&t->current, NULL, clock_wall_ms(t->clock), &text);
+
     fputs(buf_cstr(&text), stderr);
     buf_release(&text);
     if (err_failed(e)) {

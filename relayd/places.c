@@ -20,7 +20,7 @@
 #define OWN_MODE          0700
 
 /* What the engine keeps in the state folder besides its lock. */
-static const char *const engine_folders[] = { "queue", "history", "body" };
+static const char *const engine_folders[] = { "queue", "history", "body", "tls" };
 
 static struct err find_users(struct tree *t, const struct settings *st, struct buf *why)
 {

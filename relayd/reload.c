@@ -254,6 +254,8 @@ static void proceed(struct tree *t, struct err e)
     const char *fixed;
     int exit_code;
 
+    if (!err_failed(e))
+        e = generation_judge(&t->reload.next, t->current.settings, clock_wall_ms(t->clock), &t->reload.text);
     if (err_failed(e)) {
         finish(t, false);
         return;

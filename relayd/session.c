@@ -62,6 +62,11 @@ struct acceptor_config *acceptor_config_new(const struct settings *settings, str
     return c;
 }
 
+void acceptor_config_set_tls(struct acceptor_config *c, struct tls_server **servers)
+{
+    c->tls = servers;
+}
+
 struct acceptor_config *acceptor_config_ref(struct acceptor_config *c)
 {
     atomic_fetch_add_explicit(&c->refs, 1, memory_order_relaxed);
@@ -72,6 +77,9 @@ void acceptor_config_unref(struct acceptor_config *c)
 {
     if (c == NULL || atomic_fetch_sub_explicit(&c->refs, 1, memory_order_acq_rel) != 1)
         return;
+    for (size_t i = 0; c->tls != NULL && i < c->settings->listen_count; i++)
+        tls_server_unref(c->tls[i]);
+    free(c->tls);
     relay_rules_free(c->rules);
     policy_unref(c->policy);
     settings_unref(c->settings);
@@ -102,6 +110,12 @@ void session_after(struct session *s)
         session_free(s);
         return;
     }
+    if (smtp_server_tls_due(s->engine) && !s->shaking_hands && !session_tls_begin(s)) {
+        session_free(s);
+        return;
+    }
+    if (s->shaking_hands) /* it has a deadline of its own, and its own input */
+        return;
     s->flooded = buf_len(to) > OUTPUT_MAX;
     stream_pause(s->stream, s->flooded || !smtp_server_wants_input(s->engine));
     if (timeout == 0 && s->flooded)
@@ -140,6 +154,8 @@ static void on_closed(void *ctx, struct err why)
 {
     struct session *s = ctx;
 
+    if (s->shaking_hands)
+        session_tls_failed(s, why);
     if (why.kind == ERR_TIMEOUT) {
         log_info("smtpd", "timeout after %s from unknown[%s]", smtp_server_stage(s->engine), s->client);
         if (!s->flooded)
@@ -155,7 +171,7 @@ static void on_closed(void *ctx, struct err why)
         session_free(s);
 }
 
-static const struct stream_events session_events = { NULL, on_data, on_drained, on_closed };
+const struct stream_events session_events = { session_tls_opened, on_data, on_drained, on_closed };
 
 /* ---- what the engine asks ------------------------------------------------------------- */
 
@@ -182,6 +198,7 @@ static const struct smtp_server_handler session_handler = {
     .auth_begin = session_auth_begin,
     .auth_continue = session_auth_continue,
     .auth_cancelled = session_auth_cancelled,
+    .starttls = session_starttls,
 };
 
 /* ---- life ---------------------------------------------------------------------------- */
@@ -227,14 +244,21 @@ const char *session_count_client(struct session *s)
     return NULL;
 }
 
-static void greet(struct session *s)
+/* Where TLS comes first a client that is not wanted is not worth a handshake. */
+static void begin(struct session *s, const struct settings_listen *listen)
 {
     const char *why = s->acceptor->draining ? "4.3.2 the server is going down, try again later" : session_count_client(s);
 
+    if (listen->tls == SETTINGS_TLS_IMPLICIT) {
+        if (why != NULL || s->tls == NULL || !session_tls_begin(s))
+            session_free(s);
+        return;
+    }
     if (why != NULL)
         smtp_server_reject(s->engine, 421, why);
     else
         smtp_server_greet(s->engine);
+    session_after(s);
 }
 
 void session_open(struct acceptor *a, struct acceptor_config *config, const struct settings_listen *listen,
@@ -259,11 +283,11 @@ void session_open(struct acceptor *a, struct acceptor_config *config, const stru
     session_offer_login(s);
     if (s->submission) /* RFC 4865 section 3: nowhere else */
         smtp_server_offer_release(s->engine, s->config->settings->limits.future_release_ms, a->loop->clock);
+    session_tls_set_up(s, listen);
     list_append(&a->sessions, &s->link);
     a->session_count++;
     stream_set_events(stream, &session_events, s);
-    greet(s);
-    session_after(s);
+    begin(s, listen);
 }
 
 void acceptor_init(struct acceptor *a, struct loop *loop, struct queue *queue, struct clients *clients,

@@ -13,7 +13,7 @@
 static void add_received(struct session *s)
 {
     struct buf field = { 0 };
-    char id[QUEUE_ID_TEXT_MAX], addr[NET_ADDR_TEXT_MAX + 8];
+    char id[QUEUE_ID_TEXT_MAX], addr[NET_ADDR_TEXT_MAX + 8], tls[128];
     char one[MAIL_ADDRESS_MAX + 1] = "";
     struct mail_received r = {
         .helo = smtp_server_helo(s->engine),
@@ -21,7 +21,7 @@ static void add_received(struct session *s)
         .client_addr = addr,
         .by = s->config->settings->hostname,
         .with = session_protocol(s),
-        .tls = "",
+        .tls = session_tls_words(s, tls),
         .id = queue_id_format(queue_draft_id(s->draft), id),
         .for_ = one,
         .wall_ms = queue_draft_wall_ms(s->draft),

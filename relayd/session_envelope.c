@@ -42,7 +42,8 @@ void session_sender(void *ctx, const struct smtp_sender *from)
 
 const char *session_protocol(const struct session *s)
 {
-    return mail_protocol_name(smtp_server_esmtp(s->engine), false, session_logged_in(s), (s->message_flags & MESSAGE_SMTPUTF8) != 0);
+    return mail_protocol_name(smtp_server_esmtp(s->engine), stream_tls(s->stream) != NULL, session_logged_in(s),
+                              (s->message_flags & MESSAGE_SMTPUTF8) != 0);
 }
 
 void session_forget_envelope(struct session *s)

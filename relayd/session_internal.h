@@ -1,8 +1,8 @@
 /* relayd/session_internal.h - one SMTP client: between its stream, the protocol
  * engine and the queue; for session*.c alone.
  *
- * session.c opens, pumps and ends sessions, session_envelope.c begins and ends
- * the envelope, session_recipient.c decides who may send to whom,
+ * session.c opens, pumps and ends sessions, session_tls.c turns them to TLS,
+ * session_envelope.c begins and ends the envelope, session_recipient.c decides who may send to whom,
  * session_content.c feeds the draft and answers 250 from the completion of the
  * commit, session_auth.c logs clients in and knows what a user may.
  */
@@ -48,6 +48,8 @@ struct session {
     bool header_due;  /* of the message under way */
     bool from_refused;
     uint8_t login;    /* enum settings_login */
+    struct tls_server *tls; /* of the config; NULL: this listener has none */
+    bool shaking_hands;
     bool counted;     /* among the clients */
     bool held;        /* the draft waits for the disk */
     bool flooded;     /* too much unread output */
@@ -86,6 +88,18 @@ const char *session_count_client(struct session *s); /* NULL, or why it is one t
 /* After anything happened: sends replies, reads on or not, sets the deadline,
  * ends the session when its engine is done. The session may be gone then. */
 void session_after(struct session *s);
+
+extern const struct stream_events session_events;
+
+/* session_tls.c */
+void session_tls_set_up(struct session *s, const struct settings_listen *listen);
+void session_starttls(void *ctx); /* the handler's */
+/* The stream turns to TLS: shaking_hands until session_tls_opened. False: it
+ * is closed, and the session has none any more. */
+bool session_tls_begin(struct session *s);
+void session_tls_opened(void *ctx);        /* the stream's event: the handshake is done */
+void session_tls_failed(struct session *s, struct err why); /* for the log */
+const char *session_tls_words(const struct session *s, char buf[128]); /* for Received: "TLSv1.3 CIPHER", or "" */
 
 /* session_envelope.c: the handler's part, and what content needs of it */
 void session_sender(void *ctx, const struct smtp_sender *from);

@@ -1,6 +1,7 @@
 /* relayd/settings.c - the configuration as a whole: its defaults, its life. */
 #include "relayd/settings.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 #include "mail/path.h"
 #include "relayd/settings_alias.h"
@@ -115,6 +116,7 @@ static void default_listen(struct settings *s)
 
     if (net_addr_parse_port(SLICE("127.0.0.1:25"), &listen->addr)) {
         listen->place.file = "the default";
+        listen->tls = SETTINGS_TLS_OPTIONAL;
         s->listens = listen;
         s->listen_count = 1;
     }
@@ -217,6 +219,8 @@ bool settings_check(const char *path)
     struct settings *s;
     struct err e = settings_load(path, &d, &s);
 
+    if (!err_failed(e))
+        settings_judge_certificates(s, NULL, clock_wall_ms(&clock_system), &d);
     diagnostics_print(&d);
     diagnostics_release(&d);
     settings_unref(s);

@@ -61,11 +61,20 @@ struct settings_rewrite {
     const struct settings_rewrite *next;
 };
 
+struct settings_pair { /* a certificate with its key */
+    const char *certificate; /* paths, absolute; of several files the first */
+    const char *key;
+    struct slice certificate_pem, key_pem;
+    const char *name;        /* the first it is for */
+    int64_t begins_s, expires_s;
+    struct settings_place place;
+};
+
 struct settings_listen {
+    unsigned index;         /* its place among the listens */
     struct net_addr addr;   /* with its port */
     bool both_families;     /* "*:25": addr is ::, and IPv4 too; else IPV6_V6ONLY */
     enum settings_role role;
-    enum settings_tls tls;  /* always none in this release */
     enum settings_login login; /* default required with role submission, else none */
     bool header_from_owned; /* the header's From, too, must be the user's own; default no */
     bool hide_client;       /* the client's address is left out of Received; default no */
@@ -74,6 +83,8 @@ struct settings_listen {
     size_t proxy_count;
     const struct net_prefix *xclients; /* front ends that may say XCLIENT */
     size_t xclient_count;
+    enum settings_tls tls;  /* relay and lmtp: optional; submission, imap and pop3: required */
+    struct slice client_ca; /* PEM: whose client certificates count; empty: none is asked for */
     bool repair_line_ends;  /* bare CR and LF are made CR LF instead of refused; default no */
     struct settings_place place;
 };
@@ -245,6 +256,11 @@ struct settings {
     struct settings_limits limits;
     struct settings_storage storage;
 
+    /* The first is for clients that ask for no name; none: the engine makes
+     * one that is signed by itself. */
+    const struct settings_pair *pairs;
+    size_t pair_count;
+
     const struct settings_listen *listens; /* default 127.0.0.1:25 */
     size_t listen_count;
     const struct settings_domain *domains;
@@ -309,6 +325,13 @@ struct settings *settings_load_places(const char *path);
 
 /* Both steps, with the environment of this process. */
 MUST_CHECK struct err settings_load(const char *path, struct diagnostics *d, struct settings **out);
+
+/* What the clock says of the certificates. One that has expired is an error
+ * when it is new, that is, when `running` has another in its place; else, and
+ * at a start (running is NULL), a warning, as is one that ends within two
+ * weeks: mail in the clear is no better. */
+void settings_judge_certificates(const struct settings *s, const struct settings *running, uint64_t wall_ms,
+                                 struct diagnostics *d);
 
 /* relayd -n: loads, prints all diagnostics to standard error, frees. True
  * when the configuration is good. */

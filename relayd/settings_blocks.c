@@ -7,6 +7,24 @@
 
 #define LISTENS_MAX    256u  /* each is a socket, and a descriptor on every loop */
 
+/* What a listener of this role is without a word about TLS: where passwords
+ * are said nothing goes in the clear. */
+static enum settings_tls default_tls(enum settings_role role)
+{
+    switch (role) {
+    case SETTINGS_ROLE_RELAY:
+    case SETTINGS_ROLE_LMTP:
+        return SETTINGS_TLS_OPTIONAL;
+    case SETTINGS_ROLE_SUBMISSION:
+    case SETTINGS_ROLE_IMAP:
+    case SETTINGS_ROLE_POP3:
+        return SETTINGS_TLS_REQUIRED;
+    case SETTINGS_ROLE_METRICS:
+        break;
+    }
+    return SETTINGS_TLS_NONE;
+}
+
 static bool same_listen(const struct settings_listen *a, const struct settings_listen *b)
 {
     return a->addr.port == b->addr.port && a->both_families == b->both_families &&
@@ -17,9 +35,10 @@ void settings_take_listen(struct conf *c, const struct conf_stmt *s, void *into)
 {
     struct settings_build *b = c->user;
     const struct conf_stmt *tls = s->has_block ? conf_find(s, "tls") : NULL;
+    const struct conf_stmt *certificates = s->has_block ? conf_find(s, "client_certificates") : NULL;
     struct settings_listen listen = {
         .both_families = s->args[0].text.ptr[0] == '*',
-        .tls = SETTINGS_TLS_NONE,
+        .index = (unsigned)b->s->listen_count,
         .place = settings_place_of(s),
     };
 
@@ -27,10 +46,13 @@ void settings_take_listen(struct conf *c, const struct conf_stmt *s, void *into)
         return;
     if (s->has_block)
         conf_take_block(c, s, &listen);
-    if (tls != NULL && !tls->bad && slice_eq(tls->args[0].text, SLICE("none")) &&
-        !net_addr_is_loopback(&listen.addr))
+    if (tls == NULL || tls->bad)
+        listen.tls = default_tls(listen.role);
+    else if (listen.tls == SETTINGS_TLS_NONE && !net_addr_is_loopback(&listen.addr))
         conf_error(c, &tls->name, "\"tls none\" is for listeners on loopback only");
     settings_finish_login(c, s, &listen);
+    if (certificates != NULL && listen.tls == SETTINGS_TLS_NONE)
+        conf_error(c, &certificates->name, "client certificates need TLS, and here is \"tls none\"");
     if (b->s->listen_count == LISTENS_MAX) {
         conf_error(c, &s->name, "more than %u listeners", LISTENS_MAX);
         return;

@@ -245,9 +245,9 @@ static const struct conf_row rows[] = {
     { "storage", "reserve", "SIZE(0..1T)", 0, conf_take_size, STORE(reserve) },
     { "storage", "map_size", "auto | SIZE(1M..64T)", 0, conf_take_size, STORE(map_size) },
 
-    { "", "tls", "", CONF_BLOCK_MUST | CONF_LATER, NULL, 0 },
-    { "tls", "certificate", "PATH", 0, NULL, 0 },
-    { "tls", "key", "PATH", 0, NULL, 0 },
+    { "", "tls", "", CONF_MANY | CONF_BLOCK_MUST | CONF_ENV_PLAIN, settings_take_certificates, 0 },
+    { "tls", "certificate", "PUBLIC_FILE {, PUBLIC_FILE}", 0, settings_take_certificate, 0 },
+    { "tls", "key", "SECRET_FILE", FOR_ENGINE, settings_take_certificate_key, 0 },
 
     { "", "listen", "ADDR_PORT", CONF_MANY | CONF_TITLED | CONF_BLOCK, settings_take_listen, 0 },
     { "listen", "role", "relay | submission | lmtp | imap | pop3 | metrics", 0, settings_take_role,
@@ -264,6 +264,8 @@ static const struct conf_row rows[] = {
       offsetof(struct settings_listen, rewrites) },
     { "listen", "proxy_protocol", "from PREFIX {, PREFIX}", 0, settings_take_proxies, 0 },
     { "listen", "xclient", "from PREFIX {, PREFIX}", 0, settings_take_xclients, 0 },
+    { "listen", "client_certificates", "PUBLIC_FILE", 0, settings_take_client_certificates,
+      offsetof(struct settings_listen, client_ca) },
     { "listen", "repair_line_ends", "[SWITCH]", 0, settings_take_yes,
       offsetof(struct settings_listen, repair_line_ends) },
 

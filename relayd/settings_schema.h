@@ -20,6 +20,7 @@ struct settings_build {
     struct settings *s;
     struct net_addr *resolvers;
     struct net_prefix *trusted;
+    struct settings_pair *pairs;
     struct settings_listen *listens;
     struct settings_domain *domains;
     struct settings_smarthost *smarthosts;
@@ -38,6 +39,10 @@ void settings_take_command(struct conf *c, const struct conf_stmt *s, void *into
 void settings_take_scram(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_addr_list(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_client_address(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_certificate(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_certificate_key(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_certificates(struct conf *c, const struct conf_stmt *s, void *into);
+void settings_take_client_certificates(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_delivery(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_domain(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_email(struct conf *c, const struct conf_stmt *s, void *into);

@@ -50,14 +50,10 @@ void settings_take_rewrite(struct conf *c, const struct conf_stmt *s, void *into
 void settings_finish_login(struct conf *c, const struct conf_stmt *s, struct settings_listen *listen)
 {
     const struct conf_stmt *login = s->has_block ? conf_find(s, "login") : NULL;
-    const struct conf_stmt *tls = s->has_block ? conf_find(s, "tls") : NULL;
     const struct conf_word *at = login != NULL ? &login->name : &s->args[0];
 
     if (login == NULL && listen->role == SETTINGS_ROLE_SUBMISSION)
         listen->login = SETTINGS_LOGIN_REQUIRED;
     if (listen->role == SETTINGS_ROLE_SUBMISSION && listen->login < SETTINGS_LOGIN_UNLESS_TRUSTED)
         conf_error(c, at, "on a listener with \"role submission\" the login is required, or unless_trusted");
-    if (listen->login != SETTINGS_LOGIN_NONE && listen->tls == SETTINGS_TLS_NONE && tls == NULL &&
-        !net_addr_is_loopback(&listen->addr))
-        conf_error(c, at, "a login needs TLS; in the clear (\"tls none\") it is for listeners on loopback only");
 }

@@ -129,13 +129,6 @@ void settings_take_role(struct conf *c, const struct conf_stmt *s, void *into)
         not_yet(c, s, "");
 }
 
-void settings_take_listen_tls(struct conf *c, const struct conf_stmt *s, void *into)
-{
-    *(enum settings_tls *)into = SETTINGS_TLS_NONE;
-    if (!is(s, "none"))
-        not_yet(c, s, "");
-}
-
 void settings_take_yes(struct conf *c, const struct conf_stmt *s, void *into)
 {
     if (s->arg_count == 0)

@@ -2,6 +2,7 @@
  * later release brings, and spoiled line by line. Whatever a file holds,
  * loading it ends in settings or in a message with its place. */
 #include "tests/unit/check_conf.h"
+#include "tests/unit/tls_certs.h"
 
 #include "relayd/settings.h"
 
@@ -55,6 +56,20 @@ static const char lab[] =
     "delivery { port 2526; loopback_mx allow } # lab only: MX hosts on loopback, another port than 25\n"
     "retry { first 2s; factor 2; max 5s; doubt 3s; expire 10m; warn 5m }\n";
 
+static struct cert certificate;
+
+static int make_certificate(void **state)
+{
+    certificate = cert_make((struct cert_plan){ .name = "mail", .alternatives = "DNS:mail.example.com" });
+    return 0;
+}
+
+static int free_certificate(void **state)
+{
+    cert_free(&certificate);
+    return 0;
+}
+
 static struct settings *load(struct slice text, struct diagnostics *d)
 {
     struct bundle *b = bundle_new("conf");
@@ -63,6 +78,10 @@ static struct settings *load(struct slice text, struct diagnostics *d)
 
     assert_ok(bundle_add(b, BUNDLE_FILE, "/etc/relayd/conf", text, NULL));
     assert_ok(bundle_add(b, BUNDLE_SECRET, "/etc/relayd/ses.secret", SLICE("s3cret\n"), NULL));
+    assert_ok(bundle_add(b, BUNDLE_PUBLIC, "/etc/ssl/mail.pem", buf_bytes(&certificate.pem), NULL));
+    assert_ok(bundle_add(b, BUNDLE_SECRET, "/etc/ssl/mail.key", buf_bytes(&certificate.key_pem), NULL));
+    assert_ok(bundle_add(b, BUNDLE_PUBLIC, "/etc/relayd/lab/cert.pem", buf_bytes(&certificate.pem), NULL));
+    assert_ok(bundle_add(b, BUNDLE_SECRET, "/etc/relayd/lab/key.pem", buf_bytes(&certificate.key_pem), NULL));
     e = settings_load_bundle(b, d, &s);
     bundle_free(b);
     assert_int_equal(s == NULL, err_failed(e));
@@ -84,18 +103,11 @@ static void assert_errors(const char *text, const char *want)
 
 static void test_refused_by_name(void **state)
 {
-    assert_errors(site, "3:1: \"tls\" is not in this release\n"
-                        "6:8: a login needs TLS; in the clear (\"tls none\") it is for listeners on loopback only\n"
-                        "7:39: \"tls implicit\" is not in this release\n"
-                        "8:22: \"role imap\" is not in this release\n"
-                        "8:33: \"tls implicit\" is not in this release\n"
+    assert_errors(site, "8:22: \"role imap\" is not in this release\n"
                         "12:5: \"mailboxes\" is not in this release");
-    assert_errors(lab, "7:1: \"tls\" is not in this release\n"
-                       "11:42: \"tls implicit\" is not in this release\n"
-                       "12:25: \"role lmtp\" is not in this release\n"
+    assert_errors(lab, "12:25: \"role lmtp\" is not in this release\n"
                        "13:25: \"role imap\" is not in this release\n"
                        "14:25: \"role imap\" is not in this release\n"
-                       "14:36: \"tls implicit\" is not in this release\n"
                        "15:25: \"role pop3\" is not in this release\n"
                        "16:25: \"role metrics\" is not in this release\n"
                        "19:20: \"mailboxes\" is not in this release");
@@ -104,7 +116,7 @@ static void test_refused_by_name(void **state)
 /* The lab without the lines refused above. */
 static void lab_of_this_release(struct buf *out)
 {
-    static const unsigned refused[] = { 7, 11, 12, 13, 14, 15, 16, 19 };
+    static const unsigned refused[] = { 12, 13, 14, 15, 16, 19 };
     struct slice rest = slice_str(lab);
     struct slice line;
 
@@ -133,7 +145,11 @@ static void test_lab(void **state)
     assert_string_equal(s->runtime_dir, "/etc/relayd/lab/run");
     assert_int_equal(s->limits.message_size, 20 * MIB);
     assert_int_equal(s->limits.connections_per_client, 0);
-    assert_int_equal(s->listen_count, 2);
+    assert_int_equal(s->listen_count, 3);
+    assert_int_equal(s->pair_count, 1);
+    assert_int_equal(s->listens[0].tls, SETTINGS_TLS_OPTIONAL);
+    assert_int_equal(s->listens[1].tls, SETTINGS_TLS_REQUIRED);
+    assert_int_equal(s->listens[2].tls, SETTINGS_TLS_IMPLICIT);
     assert_string_equal(net_addr_format_port(&s->listens[0].addr, addr), "127.0.0.1:2525");
     assert_int_equal(s->listens[1].role, SETTINGS_ROLE_SUBMISSION);
     assert_int_equal(s->listens[1].login, SETTINGS_LOGIN_REQUIRED);
@@ -275,5 +291,5 @@ int main(void)
         cmocka_unit_test(test_spoiled_lab),
     };
 
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    return cmocka_run_group_tests(tests, make_certificate, free_certificate);
 }

@@ -199,7 +199,8 @@ static void test_listeners(void **state)
     assert_int_equal(s->listens[1].role, SETTINGS_ROLE_RELAY);
     assert_true(s->listens[2].repair_line_ends);
     assert_false(s->listens[3].repair_line_ends);
-    assert_int_equal(s->listens[3].tls, SETTINGS_TLS_NONE);
+    assert_int_equal(s->listens[2].tls, SETTINGS_TLS_NONE);
+    assert_int_equal(s->listens[3].tls, SETTINGS_TLS_OPTIONAL);
     assert_string_equal(s->listens[3].place.file, "conf");
     assert_int_equal(s->listens[3].place.line, 5);
     settings_unref(s);
@@ -542,10 +543,8 @@ static void test_errors(void **state)
         { "log { level verbose }",
           "1:13: \"level\" needs \"debug\", \"info\", \"warning\" or \"error\" here, not \"verbose\"" },
         /* submission */
-        { "listen *:587 { role submission }",
-          "1:8: a login needs TLS; in the clear (\"tls none\") it is for listeners on loopback only" },
-        { "listen *:25 { login optional }",
-          "1:15: a login needs TLS; in the clear (\"tls none\") it is for listeners on loopback only" },
+        { "listen *:587 { role submission; tls none }",
+          "1:33: \"tls none\" is for listeners on loopback only" },
         { "listen 127.0.0.1:587 { role submission; login optional }",
           "1:41: on a listener with \"role submission\" the login is required, or unless_trusted" },
         { "listen 127.0.0.1:587 { login maybe }",
@@ -554,12 +553,6 @@ static void test_errors(void **state)
         { "sender_rewrite <> a@b.test", "1:16: the null path is for mail that must not be answered, and stays" },
         { "sender_rewrite root@ web", "1:22: \"web\" is not a mail address: the domain is missing" },
         /* what this release refuses */
-        { "tls { certificate a; key b }", "1:1: \"tls\" is not in this release" },
-        { "tls { certificat a }",
-          "1:1: \"tls\" is not in this release\n1:7: unknown directive \"certificat\" in \"tls\"; did you mean \"certificate\"?" },
-        { "listen *:465 { role submission; tls implicit }", "1:33: \"tls implicit\" is not in this release" },
-        { "listen *:25 { tls optional }", "1:15: \"tls optional\" is not in this release" },
-        { "listen *:25 { tls required }", "1:15: \"tls required\" is not in this release" },
         { "listen *:24 { role lmtp }", "1:15: \"role lmtp\" is not in this release" },
         { "listen *:24 { role metrics }", "1:15: \"role metrics\" is not in this release" },
         { "domain a.test { mailboxes }", "1:17: \"mailboxes\" is not in this release" },
