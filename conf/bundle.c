@@ -157,7 +157,7 @@ static bool take_entry(struct slice *in, struct bundle *b)
     struct slice bytes;
     char *path = NULL;
     char *problem = NULL;
-    bool ok = take_u32(in, &kind) && kind <= BUNDLE_PUBLIC && take_string(in, &path) &&
+    bool ok = take_u32(in, &kind) && kind <= BUNDLE_CERTIFICATE && take_string(in, &path) &&
               take_u32(in, &state) && state <= STATE_WITHHELD && take_string(in, &problem) &&
               take_counted(in, &bytes) &&
               (state != STATE_WITHHELD || ((kind == BUNDLE_SECRET || kind == BUNDLE_KEY) && bytes.len == 0)) &&

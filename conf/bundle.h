@@ -19,7 +19,7 @@ enum bundle_kind {
     BUNDLE_PUBLIC, /* what of the key at that path everybody may know */
     BUNDLE_ENV,    /* path is the variable's name, contents its value */
     BUNDLE_TABLE,  /* contents of a file that a directive names for its entries, of which there may be many */
-    BUNDLE_PUBLIC, /* contents of a file that a directive names and that is no secret */
+    BUNDLE_CERTIFICATE, /* contents of a file that a directive names and that is no secret */
 };
 
 /* By what a file is known to be another, or changed, without reading it. */

@@ -78,7 +78,7 @@ static bool seen_value(void *ctx, const struct conf_type *type, const struct con
     if ((!secret && !public && !table) || c->later)
         return true;
     path = conf_path(c, word->file, word->text);
-    e = conf_want(c, table ? BUNDLE_TABLE : public ? BUNDLE_PUBLIC : BUNDLE_SECRET, path);
+    e = conf_want(c, table ? BUNDLE_TABLE : public ? BUNDLE_CERTIFICATE : BUNDLE_SECRET, path);
     if (e != NULL && e->problem == NULL) {
         if (table && c->fetch != NULL && c->schema->fetched_table != NULL)
             c->schema->fetched_table(c, type, path, buf_bytes(&e->bytes));

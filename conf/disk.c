@@ -145,7 +145,7 @@ static void fetch_file(struct bundle *b, enum bundle_kind kind, const char *path
         problem = read_all(fd, bundle_kind_max(kind), &bytes);
     if (fd >= 0 && problem == NULL)
         stamp = stamp_of(&st); /* from before it was read: a later change shows */
-    if (kind == BUNDLE_PUBLIC && problem == NULL)
+    if (kind == BUNDLE_CERTIFICATE && problem == NULL)
         cut_private_keys(&bytes);
     if (bundle_find(b, BUNDLE_LIST, slice_str(path)) == NULL)
         add(b, kind, path, problem == NULL ? buf_bytes(&bytes) : SLICE_EMPTY, problem);

@@ -64,7 +64,7 @@ void settings_take_certificate(struct conf *c, const struct conf_stmt *s, void *
         path = conf_path(c, s->args[i].file, s->args[i].text);
         if (pair->certificate == NULL)
             pair->certificate = path;
-        buf_add(&all, file_bytes(c, BUNDLE_PUBLIC, path));
+        buf_add(&all, file_bytes(c, BUNDLE_CERTIFICATE, path));
         buf_add_byte(&all, '\n');
     }
     pair->certificate_pem = keep(c, buf_bytes(&all));
@@ -84,7 +84,7 @@ void settings_take_client_certificates(struct conf *c, const struct conf_stmt *s
     const char *path = conf_path(c, s->args[0].file, s->args[0].text);
     struct buf why = { 0 };
 
-    *(struct slice *)into = keep(c, file_bytes(c, BUNDLE_PUBLIC, path));
+    *(struct slice *)into = keep(c, file_bytes(c, BUNDLE_CERTIFICATE, path));
     if (err_failed(tls_ca_check(*(struct slice *)into, &why)))
         conf_error(c, &s->args[0], "%s: %s", path, buf_cstr(&why));
     buf_release(&why);

@@ -73,9 +73,9 @@ static int free_certificate(void **state)
 static void add_files(struct bundle *b)
 {
     assert_ok(bundle_add(b, BUNDLE_SECRET, "/etc/relayd/ses.secret", SLICE("s3cret\n"), NULL));
-    assert_ok(bundle_add(b, BUNDLE_PUBLIC, "/etc/ssl/mail.pem", buf_bytes(&certificate.pem), NULL));
+    assert_ok(bundle_add(b, BUNDLE_CERTIFICATE, "/etc/ssl/mail.pem", buf_bytes(&certificate.pem), NULL));
     assert_ok(bundle_add(b, BUNDLE_SECRET, "/etc/ssl/mail.key", buf_bytes(&certificate.key_pem), NULL));
-    assert_ok(bundle_add(b, BUNDLE_PUBLIC, "/etc/relayd/lab/cert.pem", buf_bytes(&certificate.pem), NULL));
+    assert_ok(bundle_add(b, BUNDLE_CERTIFICATE, "/etc/relayd/lab/cert.pem", buf_bytes(&certificate.pem), NULL));
     assert_ok(bundle_add(b, BUNDLE_SECRET, "/etc/relayd/lab/key.pem", buf_bytes(&certificate.key_pem), NULL));
 }
 

@@ -44,19 +44,19 @@ static struct bundle *bundle_with(const char *text)
     struct bundle *b = bundle_new("conf");
 
     assert_ok(bundle_add(b, BUNDLE_FILE, "/e/conf", slice_str(text), NULL));
-    add(b, BUNDLE_PUBLIC, "/e/ca.pem", &ca.pem);
-    add(b, BUNDLE_PUBLIC, "/e/one.pem", &one.pem);
+    add(b, BUNDLE_CERTIFICATE, "/e/ca.pem", &ca.pem);
+    add(b, BUNDLE_CERTIFICATE, "/e/one.pem", &one.pem);
     add(b, BUNDLE_SECRET, "/e/one.key", &one.key_pem);
-    add(b, BUNDLE_PUBLIC, "/e/two.pem", &two.pem);
+    add(b, BUNDLE_CERTIFICATE, "/e/two.pem", &two.pem);
     add(b, BUNDLE_SECRET, "/e/two.key", &two.key_pem);
-    add(b, BUNDLE_PUBLIC, "/e/old.pem", &old.pem);
+    add(b, BUNDLE_CERTIFICATE, "/e/old.pem", &old.pem);
     add(b, BUNDLE_SECRET, "/e/old.key", &old.key_pem);
-    add(b, BUNDLE_PUBLIC, "/e/soon.pem", &soon.pem);
+    add(b, BUNDLE_CERTIFICATE, "/e/soon.pem", &soon.pem);
     add(b, BUNDLE_SECRET, "/e/soon.key", &soon.key_pem);
-    add(b, BUNDLE_PUBLIC, "/e/later.pem", &later.pem);
+    add(b, BUNDLE_CERTIFICATE, "/e/later.pem", &later.pem);
     add(b, BUNDLE_SECRET, "/e/later.key", &later.key_pem);
-    assert_ok(bundle_add(b, BUNDLE_PUBLIC, "/e/junk.pem", slice_make(junk, sizeof junk - 1), NULL));
-    assert_ok(bundle_add(b, BUNDLE_PUBLIC, "/e/gone.pem", SLICE_EMPTY, "No such file or directory"));
+    assert_ok(bundle_add(b, BUNDLE_CERTIFICATE, "/e/junk.pem", slice_make(junk, sizeof junk - 1), NULL));
+    assert_ok(bundle_add(b, BUNDLE_CERTIFICATE, "/e/gone.pem", SLICE_EMPTY, "No such file or directory"));
     assert_ok(bundle_add(b, BUNDLE_SECRET, "/e/open.key", SLICE_EMPTY, "everybody may read or write it"));
     return b;
 }
@@ -232,7 +232,7 @@ static void test_one_file(void **state)
         struct slice s = buf_bytes(&b->entries[i].bytes);
         bool key = s.len > 0 && memmem(s.ptr, s.len, "PRIVATE KEY", 11) != NULL;
 
-        if (b->entries[i].kind == BUNDLE_PUBLIC) {
+        if (b->entries[i].kind == BUNDLE_CERTIFICATE) {
             assert_true(slice_eq(s, buf_bytes(&one.pem)));
             public++;
         }
