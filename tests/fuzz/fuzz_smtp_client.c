@@ -157,7 +157,7 @@ static void drain(struct owner *o, bool all)
     struct buf *out = smtp_client_out(o->client);
     size_t n = all ? buf_len(out) : (size_t)rng_below(&o->chance, buf_len(out) + 1);
 
-    if (!o->secured && !o->options.login_in_clear)
+    if (buf_bytes(out).ptr != NULL && !o->secured && !o->options.login_in_clear)
         CHECK(memmem(buf_bytes(out).ptr, n, "AUTH", 4) == NULL);
     buf_add(&o->sent, slice_head(buf_bytes(out), n));
     buf_take(out, n);
