@@ -252,7 +252,9 @@ static void check(struct dialogue *d, const struct account *a)
     d->check = a->source == ACCOUNT_COMMAND ? CHECK_COMMAND : a->hash[0] == '\0' ? CHECK_NOTHING : CHECK_HASH;
     d->hash = mem_str(a->hash);
     d->config = held_config_ref(s->config);
-    d->job.class = bans_knows(s->bans, &d->addr, d->key) ? HASH_KNOWN : HASH_STRANGER;
+    d->job.class = bans_knows(s->bans, &d->addr, d->key)                      ? HASH_KNOWN
+                   : bans_suspects(s->bans, s->loop->now_ms, &d->addr) ? HASH_SUSPECT
+                                                                       : HASH_STRANGER;
     d->job.client = d->addr;
     d->job.run = check_run;
     d->job.done = check_done;

@@ -242,6 +242,14 @@ uint64_t bans_failure(struct bans *b, uint64_t now_ms, const struct net_addr *cl
     return delay_ms;
 }
 
+bool bans_suspects(struct bans *b, uint64_t now_ms, const struct net_addr *client)
+{
+    char text[CLIENT_TEXT_MAX];
+    const struct entry *e = entry_find(b->clients, client_text(client, text));
+
+    return e != NULL && count_now(e, now_ms) != 0;
+}
+
 /* ---- the admin ---------------------------------------------------------------------------- */
 
 static bool each_of(struct entry *table, bool is_user, uint64_t now_ms,

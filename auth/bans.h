@@ -30,6 +30,8 @@ void bans_free(struct bans *b); /* NULL is fine */
 
 /* user: of user_key(), or "" when there is none yet. */
 bool bans_refuses(struct bans *b, uint64_t now_ms, const struct net_addr *client, const char *user);
+/* Whether failures of his are counted. */
+bool bans_suspects(struct bans *b, uint64_t now_ms, const struct net_addr *client);
 bool bans_knows(struct bans *b, const struct net_addr *client, const char *user);
 /* How long after its beginning the attempt is to be answered. */
 uint64_t bans_failure(struct bans *b, uint64_t now_ms, const struct net_addr *client, const char *user);

@@ -8,7 +8,7 @@
 #include <stdlib.h>
 #include <uthash.h>
 
-#define KNOWN_IN_A_ROW 4u
+#define BETTER_IN_A_ROW 4u
 
 struct group_key {
     uint8_t bytes[18]; /* class, family, address */
@@ -31,7 +31,7 @@ struct hash_pool {
     struct hash_group *groups;
     struct list rings[HASH_CLASSES];
     size_t waiting[HASH_CLASSES];
-    unsigned in_a_row;
+    unsigned in_a_row[HASH_CLASSES]; /* taken of a class while a worse one waited */
     bool closing;
 };
 
@@ -122,9 +122,9 @@ void hash_pool_submit(struct hash_pool *p, struct hash_job *j)
     g->last = &j->next;
     g->count++;
     p->waiting[j->class]++;
-    if (j->class == HASH_STRANGER && g->count > HASH_POOL_PER_CLIENT)
+    if (j->class >= HASH_STRANGER && g->count > HASH_POOL_PER_CLIENT)
         drop_last(p, g);
-    else if (j->class == HASH_STRANGER && p->waiting[j->class] > (size_t)HASH_POOL_PER_THREAD * p->thread_count)
+    else if (j->class >= HASH_STRANGER && p->waiting[j->class] > (size_t)HASH_POOL_PER_THREAD * p->thread_count)
         drop_last(p, largest(p, j->class));
     pthread_cond_signal(&p->ready);
     pthread_mutex_unlock(&p->lock);
@@ -159,18 +159,31 @@ static struct hash_job *take_from(struct hash_pool *p, enum hash_class class)
     return j;
 }
 
+static bool worse_waits(const struct hash_pool *p, unsigned class)
+{
+    while (++class < HASH_CLASSES)
+        if (p->waiting[class] != 0)
+            return true;
+    return false;
+}
+
+/* The best that waits; but after four of a class while a worse one waited it
+ * is the turn of the worse. The admin always comes first. */
 static struct hash_job *take(struct hash_pool *p)
 {
-    bool known = p->waiting[HASH_KNOWN] != 0, strangers = p->waiting[HASH_STRANGER] != 0;
-
-    if (p->waiting[HASH_ADMIN] != 0)
-        return take_from(p, HASH_ADMIN);
-    if (known && (!strangers || p->in_a_row < KNOWN_IN_A_ROW)) {
-        p->in_a_row++;
-        return take_from(p, HASH_KNOWN);
+    for (unsigned class = 0; class < HASH_CLASSES; class++) {
+        if (p->waiting[class] == 0)
+            continue;
+        if (class != HASH_ADMIN && worse_waits(p, class)) {
+            if (p->in_a_row[class] == BETTER_IN_A_ROW) {
+                p->in_a_row[class] = 0;
+                continue;
+            }
+            p->in_a_row[class]++;
+        }
+        return take_from(p, (enum hash_class)class);
     }
-    p->in_a_row = 0;
-    return strangers ? take_from(p, HASH_STRANGER) : NULL;
+    return NULL;
 }
 
 static void *thread_main(void *arg)

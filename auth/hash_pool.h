@@ -2,7 +2,7 @@
  *
  * The queue is bounded and fair: clients take turns, one job each, whoever
  * has how many connections; those who have logged in lately come before
- * strangers, four to one. When the queue is full a job of the client with the
+ * strangers, and strangers before clients whose logins failed, four to one. When the queue is full a job of the client with the
  * most of them is dropped. So a good login waits for one round of all
  * clients, not for a thousand guesses of one of them.
  */
@@ -11,10 +11,10 @@
 
 #include "net/loop.h"
 
-#define HASH_POOL_PER_THREAD 64u /* jobs of strangers that wait: 1.5 s of work */
+#define HASH_POOL_PER_THREAD 64u /* jobs that wait, of strangers and of suspects each: 1.5 s of work */
 #define HASH_POOL_PER_CLIENT 16u
 
-enum hash_class { HASH_ADMIN, HASH_KNOWN, HASH_STRANGER, HASH_CLASSES };
+enum hash_class { HASH_ADMIN, HASH_KNOWN, HASH_STRANGER, HASH_SUSPECT, HASH_CLASSES };
 
 struct hash_job {
     struct post post; /* the pool's, as next and group */

@@ -110,8 +110,11 @@ static void test_list_and_lift(void **state)
     struct net_addr a = addr("192.0.2.1");
     struct buf out = { 0 };
 
+    assert_false(bans_suspects(b, 0, &a));
     bans_failure(b, 0, &a, "joe@example.com");
     bans_failure(b, 0, &a, "");
+    assert_true(bans_suspects(b, 1, &a));
+    assert_false(bans_suspects(b, 5 * MINUTE_MS, &a));
     bans_each(b, 0, collect, &out);
     assert_string_equal(buf_cstr(&out), "client 192.0.2.1 2 0\nuser joe@example.com 1 0\n");
     assert_true(bans_lift(b, "192.0.2.1"));

@@ -344,6 +344,8 @@ static void test_turns(void **state)
         usleep(1000);
     for (unsigned i = 0; i < 100; i++, n++) /* a hundred guesses of one client */
         submit(p, &turns[n], 1000 + i, "203.0.113.1", HASH_STRANGER);
+    for (unsigned i = 0; i < 10; i++, n++) /* and of one whose guesses were wrong */
+        submit(p, &turns[n], 2000 + i, "203.0.113.2", HASH_SUSPECT);
     submit(p, &turns[n], 1, "198.51.100.1", HASH_STRANGER);
     n++;
     submit(p, &turns[n], 2, "198.51.100.2", HASH_KNOWN);
@@ -359,7 +361,12 @@ static void test_turns(void **state)
     assert_int_equal(order[2], 2);
     for (unsigned i = 3; i < order_count && order[i] != 1; i++)
         guesser++;
-    assert_true(guesser <= 1); /* he waited for one guess, not for a hundred */
+    assert_true(guesser <= 1);
+    for (unsigned i = 0, suspects = 0; i < order_count; i++) { /* one in five, while others wait */
+        suspects += order[i] >= 2000;
+        if (i < 3 + HASH_POOL_PER_CLIENT)
+            assert_true(suspects <= i / 4 + 1);
+    }
     hash_pool_free(p, NULL);
     uvloop_free(pool_loop);
 }
