@@ -104,6 +104,8 @@ static void finish(struct tree *t, bool ok)
     buf_clear(&t->reload.text);
     if (ok && t->phase == TREE_RUNNING)
         processes_want(t);
+    else if (t->phase == TREE_RUNNING)
+        processes_restart(t);
     if (tree_engine(t)->ready && t->phase == TREE_RUNNING)
         notify_ready();
     if (t->reload.again) {
@@ -342,7 +344,7 @@ void reload_process_ready(struct process *p)
 void reload_process_died(struct process *p)
 {
     struct tree *t = p->tree;
-    bool asked = p->answer != ANSWER_NONE;
+    bool asked = p->answer == ANSWER_AWAITED;
 
     p->answer = ANSWER_NONE;
     if (p->kind == PROCESS_ENGINE) {

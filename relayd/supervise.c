@@ -83,6 +83,13 @@ static void restart_later(struct process *p)
     timers_arm(&t->timers, &p->restart, tree_now(t) + delay_ms);
 }
 
+void processes_restart(struct tree *t)
+{
+    tree_foreach(p, t)
+        if (p->wanted && p->pid == 0 && !timer_armed(&p->restart))
+            restart_later(p);
+}
+
 static void drop_channel(struct process *p)
 {
     channel_free(p->channel);
@@ -353,7 +360,8 @@ void process_ended(struct process *p, int status)
         tree_end(t, WEXITSTATUS(status));
         return;
     }
-    if (p->wanted)
+    /* One that had taken the new configuration begins again with whatever comes of it. */
+    if (p->wanted && (t->reload.state != RELOAD_HANDED || p->answer != ANSWER_YES))
         restart_later(p);
     if (!t->up)
         tell_ready(t);

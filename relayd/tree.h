@@ -110,6 +110,7 @@ void tree_log_text(bool error, struct slice text); /* a log line for each of its
 /* supervise.c */
 void processes_init(struct tree *t);
 void processes_want(struct tree *t); /* starts what the configuration in force needs, stops the rest */
+void processes_restart(struct tree *t); /* those whose end waited for the end of a reload */
 void processes_stop(struct tree *t); /* the engine, which drains, then those it asks; then the tree ends */
 void processes_kill(struct tree *t); /* now */
 void process_start(struct process *p);
