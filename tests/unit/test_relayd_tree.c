@@ -491,6 +491,46 @@ static void test_dies_during_a_reload(void **state)
     play_free(p);
 }
 
+/* It had said yes, and ends while others have not yet: no reason to refuse, and
+ * the one in its place begins with what comes of it. */
+static void test_ends_after_its_yes(void **state)
+{
+    struct play *p = play_new("a.test", 2);
+    pid_t accounts;
+
+    turn_until(p, p->t.up);
+    accounts = accounts_of(p)->pid;
+    kill(sign_at(p, 0)->pid, SIGSTOP);
+    write_config(p, "b.test", 2);
+    reload_begin(&p->t);
+    turn_until(p, accounts_of(p)->answer == ANSWER_YES);
+    kill(accounts, SIGKILL);
+    turn_until(p, accounts_of(p)->pid == 0);
+    for (int i = 0; i < 20; i++)
+        turn(p);
+    assert_int_equal(accounts_of(p)->pid, 0); /* not with the old one any more */
+    kill(sign_at(p, 0)->pid, SIGCONT);
+    turn_until(p, accounts_of(p)->ready);
+    assert_string_equal(p->t.current.settings->hostname, "b.test");
+    assert_int_equal(noted(p, "accounts: started with b.test"), 1);
+
+    /* and when it is refused in the end */
+    accounts = accounts_of(p)->pid;
+    kill(sign_at(p, 0)->pid, SIGSTOP);
+    write_config(p, "c.test", 2);
+    reload_begin(&p->t);
+    turn_until(p, accounts_of(p)->answer == ANSWER_YES);
+    kill(accounts, SIGKILL);
+    turn_until(p, accounts_of(p)->pid == 0);
+    kill(sign_at(p, 0)->pid, SIGKILL);
+    turn_until(p, p->t.reload.state == RELOAD_NONE);
+    p->ahead_ms += 5 * SECOND_MS;
+    turn_until(p, accounts_of(p)->ready && sign_at(p, 0)->ready);
+    assert_string_equal(p->t.current.settings->hostname, "b.test");
+    assert_int_equal(noted(p, "accounts: started with b.test"), 2);
+    play_free(p);
+}
+
 /* It does not hold up the others for ever. */
 static void test_hangs_during_a_reload(void **state)
 {
@@ -578,6 +618,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_reload_of_all_or_none),
         cmocka_unit_test(test_reload_starts_and_stops),
         cmocka_unit_test(test_dies_during_a_reload),
+        cmocka_unit_test(test_ends_after_its_yes),
         cmocka_unit_test(test_hangs_during_a_reload),
         cmocka_unit_test(test_first_start_that_cannot_work),
         cmocka_unit_test(test_others_stop_after_the_engine),
