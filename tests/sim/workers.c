@@ -17,6 +17,7 @@ struct workers {
 };
 
 struct asked {
+    struct loop *home; /* the request may be gone before us */
     struct list link;
     struct timer timer; /* of the asker's loop */
     struct workers *workers;
@@ -95,6 +96,7 @@ static void submit(struct sign_service *service, struct sign_request *r)
 
     a->workers = w;
     a->request = r;
+    a->home = r->home;
     a->timer.fire = answer_fire;
     r->ok = false;
     r->deaths = 0;
@@ -119,7 +121,7 @@ void workers_free(struct sign_service *service)
     list_foreach_safe (it, next, &w->asked) {
         struct asked *a = container_of(it, struct asked, link);
 
-        loop_disarm(a->request->home, &a->timer);
+        loop_disarm(a->home, &a->timer);
         forget(a);
     }
     free(w);
