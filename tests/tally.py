@@ -98,6 +98,8 @@ def count_meson(path):
                     one.skipped = 1
                 else:
                     one.fail(f"{name}: {result}", tail(output))
+            elif one.skipped and result == "FAIL" and test.get("returncode") == 0 and not one.failures:
+                pass  # cmocka's skip() writes "not ok N # SKIP", which meson takes for a failure
             elif result not in ("OK", "SKIP", "EXPECTEDFAIL") and not one.failures:
                 # All subtests passed, then the program crashed, leaked or hung.
                 one.fail(f"{name}: {result} after its last test", tail(output))

@@ -270,15 +270,11 @@ static void try_all(bool files)
 
 static void test_with_files(void **state)
 {
-    if (SANITIZED || !has_landlock())
-        skip();
     try_all(true);
 }
 
 static void test_without_files(void **state)
 {
-    if (SANITIZED)
-        skip();
     try_all(false);
 }
 
@@ -318,8 +314,6 @@ static void test_missing_folder(void **state)
     const struct sandbox_rules rules = { .paths = paths, .path_count = 1 };
     struct buf said = { 0 };
 
-    if (SANITIZED || !has_landlock())
-        skip();
     assert_err(sandbox_enter(&rules, &said), ERR_NOT_FOUND);
     buf_release(&said);
 }
@@ -345,11 +339,25 @@ static int teardown(void **state)
 
 int main(void)
 {
-    const struct CMUnitTest tests[] = {
+    /* A sanitizer's runtime does what the sandbox forbids. */
+    const struct CMUnitTest everywhere[] = {
+        cmocka_unit_test(test_outside),
+        cmocka_unit_test(test_what_it_says),
+    };
+    const struct CMUnitTest without_landlock[] = {
+        cmocka_unit_test(test_without_files),
+        cmocka_unit_test(test_outside),
+        cmocka_unit_test(test_what_it_says),
+    };
+    const struct CMUnitTest all[] = {
         cmocka_unit_test(test_with_files),   cmocka_unit_test(test_without_files),
         cmocka_unit_test(test_outside),      cmocka_unit_test(test_what_it_says),
         cmocka_unit_test(test_missing_folder),
     };
 
-    return cmocka_run_group_tests(tests, setup, teardown);
+    if (SANITIZED)
+        return cmocka_run_group_tests(everywhere, setup, teardown);
+    if (!has_landlock())
+        return cmocka_run_group_tests(without_landlock, setup, teardown);
+    return cmocka_run_group_tests(all, setup, teardown);
 }
