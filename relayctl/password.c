@@ -46,8 +46,10 @@ static bool prompt(int tty, const char *text, const char *user, struct buf *out)
         return false;
     quiet = before;
     quiet.c_lflag &= ~(tcflag_t)ECHO;
+    /* The prompt last: whoever answers it at once must not be shown nor lost. */
+    if (tcsetattr(tty, TCSAFLUSH, &quiet) != 0)
+        return false;
     dprintf(tty, "%s%s: ", text, user);
-    tcsetattr(tty, TCSAFLUSH, &quiet);
     good = read_line(tty, out);
     tcsetattr(tty, TCSAFLUSH, &before);
     dprintf(tty, "\n");
