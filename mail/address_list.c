@@ -1,5 +1,6 @@
 /* mail/address_list.c - who a message says it is from: read where a submission
- * may only carry the sender's own addresses, and where one is rewritten. */
+ * may only carry the sender's own addresses, where one is rewritten, and for
+ * whose domain signs. All of them must read the same. */
 #include "mail/address_list.h"
 
 static bool is_space(char c)
@@ -63,8 +64,17 @@ static void drop_route(struct slice value, struct mail_mailbox *m)
         m->begin += colon + 1;
 }
 
+/* What is never closed does not take the line's end with it. */
+static struct slice without_line_end(struct slice value)
+{
+    while (value.len > 0 && (value.ptr[value.len - 1] == '\n' || value.ptr[value.len - 1] == '\r'))
+        value.len--;
+    return value;
+}
+
 bool mail_mailbox_next(struct slice value, size_t *at, struct mail_mailbox *out)
 {
+    value = without_line_end(value);
     while (*at < value.len) {
         struct mail_mailbox name;
 

@@ -27,14 +27,6 @@ static bool has_value(const struct mail_field *f)
     return false;
 }
 
-/* An address that is never closed does not take the line's end with it. */
-static struct slice without_line_end(struct slice value)
-{
-    while (value.len > 0 && (value.ptr[value.len - 1] == '\n' || value.ptr[value.len - 1] == '\r'))
-        value.len--;
-    return value;
-}
-
 /* Which of the fields that must be there this one is; 0 for all others. */
 static unsigned needed(const struct mail_field *f)
 {
@@ -67,10 +59,9 @@ static void add_missing(unsigned has, const struct mail_completion *c, struct bu
 /* The field with other addresses where rewrite() has some, else as it is. */
 static void add_rewritten(const struct mail_field *f, const struct mail_completion *c, struct buf *out)
 {
-    struct slice value = without_line_end(f->value);
+    struct slice value = f->value, instead;
     struct buf address = { 0 };
     struct mail_mailbox m;
-    struct slice instead;
     size_t at = 0, done = 0;
 
     buf_add(out, slice_head(f->whole, (size_t)(f->value.ptr - f->whole.ptr)));
@@ -83,7 +74,7 @@ static void add_rewritten(const struct mail_field *f, const struct mail_completi
         buf_add(out, instead);
         done = m.end;
     }
-    buf_add(out, slice_from(f->value, done));
+    buf_add(out, slice_from(value, done));
     buf_release(&address);
 }
 
@@ -123,16 +114,15 @@ void mail_complete_header(struct slice header, bool malformed, const struct mail
 static bool visit_field(const struct mail_field *f, const char *domain,
                         bool (*visit)(void *ctx, struct slice address), void *ctx)
 {
-    struct slice value = without_line_end(f->value);
     struct buf address = { 0 };
     struct mail_mailbox m;
     bool fine = true, any = false;
     size_t at = 0;
 
-    while (fine && mail_mailbox_next(value, &at, &m)) {
+    while (fine && mail_mailbox_next(f->value, &at, &m)) {
         any = true;
         buf_clear(&address);
-        mail_mailbox_address(value, &m, domain, &address);
+        mail_mailbox_address(f->value, &m, domain, &address);
         fine = visit(ctx, buf_bytes(&address));
     }
     buf_release(&address);
