@@ -18,6 +18,7 @@
 #define CONNECTIONS_MAX 32u
 #define CONNECTION_MEMORY (32u * KIB) /* request line and header */
 #define BODY_MAX (64u * KIB)
+#define CONTENT_PIECE (64u * KIB)
 #define IDLE_SECONDS 15u
 #define QUIET_SECONDS 2 /* at the end, for answers under way */
 
@@ -93,20 +94,56 @@ static void each_argument(struct request *r, request_visitor *visit, void *ctx)
     MHD_get_connection_values(r->http, MHD_GET_ARGUMENT_KIND, visit_argument, &w);
 }
 
-static enum MHD_Result send_answer(struct request *r)
+static struct MHD_Response *document_response(const json_t *document)
 {
-    char *text = json_dumps(r->document, JSON_COMPACT | JSON_PRESERVE_ORDER);
+    char *text = json_dumps(document, JSON_COMPACT | JSON_PRESERVE_ORDER);
     struct MHD_Response *response;
-    enum MHD_Result result;
 
     if (text == NULL)
-        return MHD_NO;
+        return NULL;
     response = MHD_create_response_from_buffer(strlen(text), text, MHD_RESPMEM_MUST_FREE);
-    if (response == NULL) {
+    if (response == NULL)
         free(text);
+    return response;
+}
+
+/* The library asks in order. An error breaks the answer off: whoever asked sees
+ * that bytes are missing. */
+static ssize_t next_of_content(void *cls, uint64_t at, char *room, size_t max)
+{
+    struct err e;
+    size_t got;
+
+    e = content_next(cls, room, max, &got);
+    if (err_failed(e))
+        return MHD_CONTENT_READER_END_WITH_ERROR;
+    return got > 0 ? (ssize_t)got : MHD_CONTENT_READER_END_OF_STREAM;
+}
+
+static void content_sent(void *cls)
+{
+    content_close(cls);
+}
+
+static struct MHD_Response *content_response(struct request *r)
+{
+    struct MHD_Response *response = MHD_create_response_from_callback(content_size(r->content), CONTENT_PIECE,
+                                                                      next_of_content, r->content, content_sent);
+
+    if (response != NULL)
+        r->content = NULL; /* the response's now */
+    return response;
+}
+
+static enum MHD_Result send_answer(struct request *r)
+{
+    bool document = r->content == NULL;
+    struct MHD_Response *response = document ? document_response(r->document) : content_response(r);
+    enum MHD_Result result;
+
+    if (response == NULL)
         return MHD_NO;
-    }
-    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, "application/json");
+    MHD_add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, document ? "application/json" : "message/rfc822");
     MHD_add_response_header(response, MHD_HTTP_HEADER_CACHE_CONTROL, "no-store");
     result = MHD_queue_response(r->http, r->status, response);
     MHD_destroy_response(response);

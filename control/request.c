@@ -63,6 +63,7 @@ void request_release(struct request *r)
 {
     buf_wipe(&r->body); /* it may hold a password */
     json_decref(r->document);
+    content_close(r->content);
 }
 
 /* ---- arguments ------------------------------------------------------------------ */
@@ -215,6 +216,20 @@ static void do_message(struct request *r, struct slice id_text, struct slice ver
     answer(r, e, out);
 }
 
+static void do_content(struct request *r, struct slice id_text, struct slice verb)
+{
+    uint64_t id;
+    struct err e;
+
+    if (!take_id(r, id_text, &id))
+        return;
+    e = content_open(&r->control->source, id, &r->content);
+    if (err_failed(e))
+        refuse_err(r, e);
+    else
+        r->status = 200;
+}
+
 static bool take_order(struct request *r, struct slice verb, enum dispatch_order *order)
 {
     if (order_parse(verb, order))
@@ -296,6 +311,7 @@ static const struct {
     { "GET", "v1/queue", do_queue },
     { "POST", "v1/queue/+", do_queue_order },
     { "GET", "v1/messages/*", do_message },
+    { "GET", "v1/messages/*/content", do_content },
     { "POST", "v1/messages/*/+", do_message_order },
     { "GET", "v1/trace", do_trace },
     { "POST", "v1/accounts/+", request_accounts },

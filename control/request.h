@@ -2,6 +2,7 @@
 #ifndef CONTROL_REQUEST_H
 #define CONTROL_REQUEST_H
 
+#include "control/content.h"
 #include "control/control.h"
 #include "control/filter.h"
 #include "control/json.h"
@@ -32,6 +33,7 @@ struct request {
     /* the answer */
     unsigned status;
     json_t *document;
+    struct content *content; /* instead of a document; or NULL */
 };
 
 /* Answers; status and document are set afterwards. */

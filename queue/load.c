@@ -119,10 +119,10 @@ static struct err read_recipients(struct store_txn *t, struct message *m, size_t
     return e.kind == ERR_NOT_FOUND ? ERR_OK : e;
 }
 
-static struct err load_run(struct store_job *j, struct store_txn *t)
+/* *out is there, with its envelope at least, whenever the record could be read. */
+static struct err read_message(struct store_txn *t, uint64_t id, struct message **out)
 {
-    struct load *l = container_of(j, struct load, job);
-    struct codec_key key = codec_key_u64(l->id);
+    struct codec_key key = codec_key_u64(id);
     struct message *m;
     struct slice record;
     bool header_inline = false;
@@ -131,9 +131,8 @@ static struct err load_run(struct store_job *j, struct store_txn *t)
 
     if (err_failed(e))
         return e;
-    message_unref(l->message);
-    m = l->message = message_new();
-    m->id = l->id;
+    m = *out = message_new();
+    m->id = id;
     e = record_message_get(record, m, &header_inline);
     if (err_failed(e))
         return e;
@@ -145,6 +144,15 @@ static struct err load_run(struct store_job *j, struct store_txn *t)
     intern_strings(m, room);
     read_signatures(t, m);
     return read_content(t, m, header_inline);
+}
+
+static struct err load_run(struct store_job *j, struct store_txn *t)
+{
+    struct load *l = container_of(j, struct load, job);
+
+    message_unref(l->message); /* of a run that was given up */
+    l->message = NULL;
+    return read_message(t, l->id, &l->message);
 }
 
 static void load_done(struct store_job *j, struct err e)
@@ -171,6 +179,30 @@ void queue_load(struct queue *q, uint64_t id, struct loop *home, queue_done *don
     l->done = done;
     l->ctx = ctx;
     store_read(q->store, &l->job);
+}
+
+struct err queue_read(struct store_txn *t, uint64_t id, struct message **out)
+{
+    struct err e;
+
+    *out = NULL;
+    e = read_message(t, id, out);
+    if (err_failed(e)) {
+        message_unref(*out);
+        *out = NULL;
+    }
+    return e;
+}
+
+struct err queue_body_file(struct queue *q, const struct message *m, int *fd)
+{
+    struct buf path = { 0 };
+    struct err e;
+
+    buf_printf(&path, "%s/" QUEUE_BODY_FOLDER, q->state_dir);
+    e = blob_open_file(buf_cstr(&path), m->id, fd);
+    buf_release(&path);
+    return e;
 }
 
 void queue_open_body(struct queue *q, const struct message *m, struct blob_op *op)

@@ -46,7 +46,7 @@ static struct err open_blobs(struct queue *q)
     char path[4096];
     struct blobs_options opt = { .path = path, .threads = q->opt.stepped ? 0 : BLOB_THREADS };
 
-    snprintf(path, sizeof path, "%s/body", q->state_dir);
+    snprintf(path, sizeof path, "%s/" QUEUE_BODY_FOLDER, q->state_dir);
     return blobs_open(&opt, &q->blobs);
 }
 

@@ -94,6 +94,11 @@ struct message *queue_compose(struct queue *q, const struct envelope *env, struc
 /* done on home. Header, recipients and, unless it is a file, the body are in
  * memory; checksums were verified (ERR_CORRUPT). ERR_NOT_FOUND: no such id. */
 void queue_load(struct queue *q, uint64_t id, struct loop *home, queue_done *done, void *ctx);
+/* The same for a thread that may wait, in its own snapshot of queue_store(). *out
+ * is the caller's, and NULL on any error: damaged content is none. */
+MUST_CHECK struct err queue_read(struct store_txn *t, uint64_t id, struct message **out);
+/* For such a thread, too: a body file's descriptor, the caller's to close. */
+MUST_CHECK struct err queue_body_file(struct queue *q, const struct message *m, int *fd);
 /* A piece of a body file: op->offset, want, home and done are the caller's. */
 void queue_read_body(struct queue *q, const struct message *m, struct blob_op *op);
 /* A body file's descriptor, in op->fd; home and done are the caller's. */

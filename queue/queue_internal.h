@@ -5,6 +5,8 @@
 #include "queue/queue.h"
 #include "queue/writes.h"
 
+#define QUEUE_BODY_FOLDER "body" /* in the state directory */
+
 struct queue {
     struct queue_options opt;
     char *state_dir;

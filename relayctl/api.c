@@ -13,14 +13,34 @@
 
 #define ANSWER_MAX (256u * MIB)
 
+struct exchange {
+    CURL *curl;
+    struct buf answer; /* a document */
+    api_taker *take;   /* who gets octets instead; or NULL */
+    void *ctx;
+};
+
+static long status_of(const struct exchange *x)
+{
+    long status = 0;
+
+    curl_easy_getinfo(x->curl, CURLINFO_RESPONSE_CODE, &status);
+    return status;
+}
+
 static size_t take_answer(char *bytes, size_t size, size_t count, void *ctx)
 {
-    struct buf *answer = ctx;
+    struct exchange *x = ctx;
+    struct slice piece = slice_make(bytes, size * count);
 
-    if (buf_len(answer) + size * count > ANSWER_MAX)
+    if (x->take != NULL && status_of(x) == 200) {
+        x->take(x->ctx, piece);
+        return piece.len;
+    }
+    if (buf_len(&x->answer) + piece.len > ANSWER_MAX)
         return 0;
-    buf_add(answer, slice_make(bytes, size * count));
-    return size * count;
+    buf_add(&x->answer, piece);
+    return piece.len;
 }
 
 void api_add_argument(struct buf *path, const char *name, const char *value)
@@ -94,13 +114,11 @@ static enum api_result tell_failure(struct tool *t, CURL *curl, CURLcode rc, int
     return API_REFUSED;
 }
 
-static enum api_result take_document(CURL *curl, const struct buf *answer, json_t **out, int *exit_code)
+static enum api_result take_document(struct exchange *x, json_t **out, int *exit_code)
 {
-    long status = 0;
-    json_t *document = json_loadb(buf_bytes(answer).ptr, buf_len(answer), 0, NULL);
+    json_t *document = json_loadb(buf_bytes(&x->answer).ptr, buf_len(&x->answer), 0, NULL);
 
-    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
-    if (status == 200 && document != NULL) {
+    if (status_of(x) == 200 && document != NULL) {
         *out = document;
         return API_OK;
     }
@@ -108,49 +126,40 @@ static enum api_result take_document(CURL *curl, const struct buf *answer, json_
         json_decref(document); /* who would know does not run */
         return API_DOWN;
     }
-    *exit_code = tell_refusal(status, document);
+    *exit_code = tell_refusal(status_of(x), document);
     json_decref(document);
     return API_REFUSED;
 }
 
-static enum api_result perform(struct tool *t, CURL *curl, const char *method, const char *path, const char *body,
-                               long wait_ms, json_t **out, int *exit_code)
+static enum api_result perform(struct tool *t, struct exchange *x, const char *path, json_t **out, int *exit_code)
 {
-    struct buf url = { 0 }, answer = { 0 };
-    enum api_result result;
+    struct buf url = { 0 };
     CURLcode rc;
 
     buf_printf(&url, "http://relayd%s", path);
-    curl_easy_setopt(curl, CURLOPT_URL, buf_cstr(&url));
-    curl_easy_setopt(curl, CURLOPT_PROXY, ""); /* whatever the environment says */
-    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, wait_ms);
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, take_answer);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, &answer);
-    if (strcmp(method, "POST") == 0) {
-        curl_easy_setopt(curl, CURLOPT_POST, 1L);
-        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, body != NULL ? body : "");
-    }
-    rc = curl_easy_perform(curl);
-    if (rc == CURLE_OK)
-        result = take_document(curl, &answer, out, exit_code);
-    else
-        result = tell_failure(t, curl, rc, exit_code);
+    curl_easy_setopt(x->curl, CURLOPT_URL, buf_cstr(&url));
+    curl_easy_setopt(x->curl, CURLOPT_PROXY, ""); /* whatever the environment says */
+    curl_easy_setopt(x->curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(x->curl, CURLOPT_WRITEFUNCTION, take_answer);
+    curl_easy_setopt(x->curl, CURLOPT_WRITEDATA, x);
+    rc = curl_easy_perform(x->curl);
     buf_release(&url);
-    buf_release(&answer);
-    return result;
+    if (rc == CURLE_PARTIAL_FILE) {
+        tool_complain("the engine broke off: the message's content is damaged, or the engine was stopped");
+        *exit_code = EX_IOERR;
+        return API_REFUSED;
+    }
+    if (rc != CURLE_OK)
+        return tell_failure(t, x->curl, rc, exit_code);
+    return x->take != NULL && status_of(x) == 200 ? API_OK : take_document(x, out, exit_code);
 }
 
-enum api_result api_ask(struct tool *t, const char *method, const char *path, const char *body, long wait_ms,
-                        json_t **out, int *exit_code)
+/* API_OK: a connection can be made of *curl, through the folder *dir_fd. */
+static enum api_result begin(struct tool *t, CURL **curl, int *dir_fd, int *exit_code)
 {
     struct buf socket = { 0 };
-    enum api_result result = API_DOWN;
-    int dir_fd = -1;
-    struct err e = control_socket_path(t->settings->runtime_dir, &socket, &dir_fd);
-    CURL *curl;
+    struct err e = control_socket_path(t->settings->runtime_dir, &socket, dir_fd);
 
-    *out = NULL;
     *exit_code = EX_OK;
     if (err_failed(e)) {
         buf_release(&socket);
@@ -160,18 +169,61 @@ enum api_result api_ask(struct tool *t, const char *method, const char *path, co
         *exit_code = e.sys == EACCES ? EX_NOPERM : EX_UNAVAILABLE;
         return API_REFUSED;
     }
-    curl = curl_easy_init();
-    if (curl == NULL) {
+    *curl = curl_easy_init();
+    if (*curl == NULL) {
         tool_complain("libcurl can't be used");
         *exit_code = EX_SOFTWARE;
-        result = API_REFUSED;
+        close(*dir_fd);
     } else {
-        curl_easy_setopt(curl, CURLOPT_UNIX_SOCKET_PATH, buf_cstr(&socket));
-        result = perform(t, curl, method, path, body, wait_ms, out, exit_code);
-        curl_easy_cleanup(curl);
+        curl_easy_setopt(*curl, CURLOPT_UNIX_SOCKET_PATH, buf_cstr(&socket));
     }
-    close(dir_fd);
     buf_release(&socket);
+    return *curl != NULL ? API_OK : API_REFUSED;
+}
+
+static void end(struct exchange *x, int dir_fd)
+{
+    curl_easy_cleanup(x->curl);
+    close(dir_fd);
+    buf_release(&x->answer);
+}
+
+enum api_result api_ask(struct tool *t, const char *method, const char *path, const char *body, long wait_ms,
+                        json_t **out, int *exit_code)
+{
+    struct exchange x = { 0 };
+    enum api_result result;
+    int dir_fd;
+
+    *out = NULL;
+    result = begin(t, &x.curl, &dir_fd, exit_code);
+    if (result != API_OK)
+        return result;
+    curl_easy_setopt(x.curl, CURLOPT_TIMEOUT_MS, wait_ms);
+    if (strcmp(method, "POST") == 0) {
+        curl_easy_setopt(x.curl, CURLOPT_POST, 1L);
+        curl_easy_setopt(x.curl, CURLOPT_POSTFIELDS, body != NULL ? body : "");
+    }
+    result = perform(t, &x, path, out, exit_code);
+    end(&x, dir_fd);
+    return result;
+}
+
+enum api_result api_stream(struct tool *t, const char *path, api_taker *take, void *ctx, int *exit_code)
+{
+    struct exchange x = { .take = take, .ctx = ctx };
+    enum api_result result;
+    json_t *none = NULL;
+    int dir_fd;
+
+    result = begin(t, &x.curl, &dir_fd, exit_code);
+    if (result != API_OK)
+        return result;
+    curl_easy_setopt(x.curl, CURLOPT_LOW_SPEED_LIMIT, 1L); /* bytes a second, */
+    curl_easy_setopt(x.curl, CURLOPT_LOW_SPEED_TIME, API_WAIT_MS / 1000L); /* averaged over so many */
+    result = perform(t, &x, path, &none, exit_code);
+    json_decref(none);
+    end(&x, dir_fd);
     return result;
 }
 

@@ -3,6 +3,7 @@
  * uses. */
 #include "relayctl/tool.h"
 
+#include "control/content.h"
 #include "control/view.h"
 #include "queue/id.h"
 #include "relayd/lock.h"
@@ -148,4 +149,36 @@ int fetch_trace(struct tool *t, const char *query, json_t **out)
     if (exit_code != EX_OK || *out != NULL)
         return exit_code;
     return from_store(view_trace(&t->source, slice_str(query), limit, out));
+}
+
+static int content_from_store(struct tool *t, uint64_t id, api_taker *take, void *ctx)
+{
+    char piece[64 * KIB];
+    struct content *c = NULL;
+    size_t got = 0;
+    struct err e = content_open(&t->source, id, &c);
+
+    while (!err_failed(e)) {
+        e = content_next(c, piece, sizeof piece, &got);
+        if (err_failed(e) || got == 0)
+            break;
+        take(ctx, slice_make(piece, got));
+    }
+    content_close(c);
+    return from_store(e);
+}
+
+int fetch_content(struct tool *t, uint64_t id, api_taker *take, void *ctx)
+{
+    char text[QUEUE_ID_TEXT_MAX];
+    struct buf path = { 0 };
+    int exit_code = EX_OK;
+    enum api_result result;
+
+    buf_printf(&path, "/v1/messages/%s/content", queue_id_format(id, text));
+    result = api_stream(t, buf_cstr(&path), take, ctx, &exit_code);
+    buf_release(&path);
+    if (result == API_DOWN)
+        exit_code = open_store(t);
+    return result == API_DOWN && exit_code == EX_OK ? content_from_store(t, id, take, ctx) : exit_code;
 }

@@ -24,6 +24,7 @@ static const char usage[] =
     "  status                   how relayd is doing\n"
     "  queue                    what waits\n"
     "  show ID…                 a message, its recipients, their last replies\n"
+    "  cat ID                   its content, as the next hop gets it\n"
     "  trace ID|ADDRESS|MESSAGE-ID  the life of a message, also when it is gone\n"
     "  retry ID…                an attempt now\n"
     "  hold ID…                 no attempts until released\n"
@@ -125,6 +126,7 @@ static const struct command {
     { "status", command_status, NULL, 0, 0, 0, true },
     { "queue", command_queue, NULL, 0, 0, TAKES_FILTER | TAKES_LIMIT, true },
     { "show", command_show, NULL, 1, SIZE_MAX, 0, true },
+    { "cat", command_cat, NULL, 1, 1, 0, true },
     { "trace", command_trace, NULL, 1, 1, TAKES_LIMIT, true },
     { "retry", NULL, "retry", 0, SIZE_MAX, TAKES_FILTER | TAKES_ALL | TAKES_YES, true },
     { "hold", NULL, "hold", 0, SIZE_MAX, TAKES_FILTER | TAKES_ALL | TAKES_YES, true },
@@ -149,6 +151,14 @@ void tool_complain(const char *fmt, ...)
     vfprintf(stderr, fmt, ap);
     va_end(ap);
     fputc('\n', stderr);
+}
+
+bool tool_queue_id(const char *text, uint64_t *id)
+{
+    if (queue_id_parse(slice_str(text), id))
+        return true;
+    tool_complain("\"%s\" is no queue id: 16 hex digits, as \"queued as\" and relayctl queue show", text);
+    return false;
 }
 
 /* A file that is just being edited must not hide the relayd that runs. */

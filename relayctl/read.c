@@ -132,10 +132,8 @@ int command_show(struct tool *t)
         uint64_t id;
         int exit_code;
 
-        if (!queue_id_parse(slice_str(t->args[i]), &id)) {
-            tool_complain("\"%s\" is no queue id: 16 hex digits, as \"queued as\" and relayctl queue show", t->args[i]);
+        if (!tool_queue_id(t->args[i], &id))
             return EX_DATAERR;
-        }
         exit_code = fetch_message(t, id, &doc);
         if (exit_code == EX_NOINPUT)
             tool_complain("what became of it tells: relayctl trace %s", t->args[i]);

@@ -44,6 +44,7 @@ struct tool {
  * sysexits.h, and has told the person why when it is not EX_OK. */
 
 void tool_complain(const char *fmt, ...) PRINTF_LIKE(1, 2); /* "relayctl: …" to standard error */
+bool tool_queue_id(const char *text, uint64_t *id); /* false: it was told that it is none */
 int tool_settings(struct tool *t); /* once; before anything is asked */
 void tool_release(struct tool *t);
 
@@ -61,6 +62,10 @@ enum api_result {
 /* path begins with "/v1/…" and is encoded. body: JSON, or NULL. */
 enum api_result api_ask(struct tool *t, const char *method, const char *path, const char *body, long wait_ms,
                         json_t **out, int *exit_code);
+/* Octets rather than a document: each piece of them goes to `take` as it comes. A
+ * large answer may take its time, as long as something comes. */
+typedef void api_taker(void *ctx, struct slice piece);
+enum api_result api_stream(struct tool *t, const char *path, api_taker *take, void *ctx, int *exit_code);
 /* Adds "name=value" with the value encoded, after "?" or "&". */
 void api_add_argument(struct buf *path, const char *name, const char *value);
 /* The same for commands that need an engine: tells when it is down. */
@@ -72,6 +77,7 @@ int fetch_status(struct tool *t, json_t **out);
 int fetch_queue(struct tool *t, uint64_t after, uint64_t limit, json_t **out);
 int fetch_message(struct tool *t, uint64_t id, json_t **out);
 int fetch_trace(struct tool *t, const char *query, json_t **out);
+int fetch_content(struct tool *t, uint64_t id, api_taker *take, void *ctx);
 
 /* ---- commands -------------------------------------------------------------------- */
 
@@ -79,6 +85,7 @@ int command_status(struct tool *t);
 int command_queue(struct tool *t);
 int command_show(struct tool *t);
 int command_trace(struct tool *t);
+int command_cat(struct tool *t);
 int command_order(struct tool *t, const char *order); /* retry, hold, release, delete, bounce */
 int command_user(struct tool *t);
 int command_bans(struct tool *t);

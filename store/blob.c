@@ -361,6 +361,22 @@ void blob_unlink(struct blobs *b, struct blob_op *op)
     submit(b, op, BLOB_UNLINK);
 }
 
+struct err blob_open_file(const char *path, uint64_t id, int *fd)
+{
+    char name[NAME_SIZE];
+    int root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    struct err e = ERR_OK;
+
+    if (root < 0)
+        return err_sys(errno, "open folder of bodies");
+    blob_name(name, id);
+    *fd = openat(root, name, O_RDONLY | O_CLOEXEC);
+    if (*fd < 0)
+        e = err_sys(errno, "open body file");
+    close(root);
+    return e;
+}
+
 /* The names of the subfolders must be as durable as what goes into them. */
 static struct err folders_make(struct blobs *b)
 {

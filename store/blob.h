@@ -46,6 +46,10 @@ void blob_read(struct blobs *b, struct blob_op *op);
 void blob_open(struct blobs *b, struct blob_op *op);   /* read only, for another process */
 void blob_unlink(struct blobs *b, struct blob_op *op); /* a missing file is fine */
 
+/* A sealed blob's descriptor to read from, for threads that may wait for the
+ * disk; path is the folder of the blobs, which need not be open. */
+MUST_CHECK struct err blob_open_file(const char *path, uint64_t id, int *fd);
+
 /* Start-up: removes every file for which live() says no. Calling thread. */
 MUST_CHECK struct err blobs_sweep(struct blobs *b, bool (*live)(void *ctx, uint64_t id), void *ctx,
                                   size_t *removed);

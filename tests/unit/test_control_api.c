@@ -331,6 +331,8 @@ static void test_refusals(void **state)
         { "GET", "/v1/queue?after=12", NULL, 400, "bad_argument" },
         { "GET", "/v1/messages/zz", NULL, 400, "bad_id" },
         { "GET", "/v1/messages/0123456789abcdef", NULL, 404, "not_found" },
+        { "GET", "/v1/messages/zz/content", NULL, 400, "bad_id" },
+        { "GET", "/v1/messages/0123456789abcdef/content", NULL, 404, "not_found" },
         { "POST", "/v1/messages/0123456789abcdef/hold", "", 404, "not_found" },
         { "POST", "/v1/messages/0123456789abcdef/eat", "", 404, "no_such_address" },
         { "POST", "/v1/queue/delete", "", 400, "bad_argument" },

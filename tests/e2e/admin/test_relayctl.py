@@ -1,5 +1,6 @@
 """relayctl: the admin's hands on the queue."""
 
+import base64
 import json
 import os
 import signal
@@ -102,6 +103,69 @@ def test_trace_by_id_address_and_message_id(relay):
         assert kinds == ["received", "delivered"], what
     text = daemon.ctl("trace", queue_id).stdout
     assert "traced@dest.test" in text and "delivered" in text
+
+
+class TestCat:
+    """The content byte by byte, out of the records and out of a file of its own."""
+
+    BODIES = {
+        "short": b"Hello.\r\n..dots\r\n.\r\n",
+        "latin": "Gr\u00fc\u00dfe \u2603 \u0000\r\n".encode(),
+        "records": mail.big_body(90_000),
+        "file": mail.big_body(3_000_000),
+    }
+
+    def posted(self, daemon, name):
+        content = mail.message(subject=name, body=self.BODIES[name].replace(b"\0", b""))
+        reply = send(daemon.port, "a@client.test", "b@dest.test", content)
+        assert reply.code == 250, reply
+        return reply.queue_id, content
+
+    @pytest.mark.asan
+    @pytest.mark.parametrize("name", BODIES)
+    def test_every_byte(self, held, name):
+        daemon, _ = held
+        queue_id, content = self.posted(daemon, name)
+        running, code = daemon.cat(queue_id)
+        assert code == 0 and mail.after_trace(running) == content
+        assert running.startswith(b"Received: ") and queue_id.encode() in running
+        document = daemon.json("cat", queue_id)
+        assert document["id"] == queue_id and base64.b64decode(document["base64"]) == running
+        daemon.stop()
+        down, code = daemon.cat(queue_id)
+        assert code == 0 and down == running
+
+    def test_gone_or_no_id(self, held):
+        daemon, _ = held
+        queue_id, _ = self.posted(daemon, "short")
+        daemon.ctl("delete", "--yes", queue_id)
+        done = daemon.ctl("cat", queue_id, check=False)
+        assert (done.returncode, done.stdout) == (EX_NOINPUT, "")
+        assert f"relayctl trace {queue_id}" in done.stderr
+        done = daemon.ctl("cat", queue_id, "--json", check=False)
+        assert (done.returncode, done.stdout) == (EX_NOINPUT, "")
+        assert daemon.ctl("cat", "nonsense", check=False).returncode == EX_DATAERR
+
+    @pytest.mark.parametrize("down", [False, True])
+    @pytest.mark.parametrize("cut", [False, True])
+    def test_a_damaged_file_is_not_passed_off_as_the_message(self, held, down, cut):
+        daemon, _ = held
+        queue_id, content = self.posted(daemon, "file")
+        (file,) = [path for path in daemon.directory.rglob(f"body/*/{queue_id}") if path.is_file()]
+        with file.open("r+b") as body:
+            if cut:
+                body.truncate(len(content) // 2)
+            else:
+                body.seek(1000)
+                body.write(b"\0")
+        if down:
+            daemon.stop()
+        _, code = daemon.cat(queue_id)
+        assert code != 0
+        done = daemon.ctl("cat", queue_id, "--json", check=False)
+        assert done.returncode == code and "damaged" in done.stderr
+        with pytest.raises(ValueError):
+            json.loads(done.stdout)
 
 
 def test_release_grants_an_attempt(held):

@@ -200,6 +200,11 @@ class Relayd:
             assert done.returncode == 0, f"relayctl {args}: {done.returncode}\n{done.stderr}\n{done.stdout}"
         return done
 
+    def cat(self, queue_id):
+        """What relayctl cat writes: bytes, and its exit code."""
+        done = subprocess.run([RELAYCTL, "-c", self.file, "cat", queue_id], capture_output=True, timeout=30)
+        return done.stdout, done.returncode
+
     def json(self, *args):
         done = self.ctl(*args, "--json")
         return json.loads(done.stdout)
