@@ -53,34 +53,35 @@ static int compare_domain(const void *name, const void *domain)
     return strcmp(name, ((const struct signing_domain *)domain)->name);
 }
 
-static const struct signing_domain *find_signing(const struct delivery_policy *p, const char *name)
+const struct signing_domain *policy_signing_domain(const struct delivery_policy *p, const char *name)
 {
-    return bsearch(name, p->signing, p->signing_count, sizeof *p->signing, compare_domain);
+    return p->signing_count == 0 ? NULL : bsearch(name, p->signing, p->signing_count, sizeof *p->signing, compare_domain);
 }
 
 /* Our notices come from the host's name: the nearest domain above it that
  * signs will do for DMARC (RFC 7489 section 3.1.1), else postmaster's. */
 static const struct signing_domain *notice_signing(const struct delivery_policy *p, const char *name)
 {
-    const struct signing_domain *found = find_signing(p, name);
+    const struct signing_domain *found = policy_signing_domain(p, name);
 
     while (found == NULL && (name = strchr(name, '.')) != NULL)
-        found = find_signing(p, ++name);
+        found = policy_signing_domain(p, ++name);
     if (found == NULL && p->postmaster_domain != NULL)
-        found = find_signing(p, p->postmaster_domain);
+        found = policy_signing_domain(p, p->postmaster_domain);
     return found;
 }
 
 const struct signing_domain *policy_signing(const struct delivery_policy *p, const struct message *m)
 {
+    bool by_sender = (m->flags & MESSAGE_OURS_BY_SENDER) != 0;
     char domain[MAIL_DOMAIN_MAX + 1];
 
-    if (p->signing_count == 0 || (m->flags & (MESSAGE_OURS | MESSAGE_DSN)) == 0)
+    if (p->signing_count == 0 || (m->flags & (MESSAGE_OURS | MESSAGE_OURS_BY_SENDER | MESSAGE_DSN)) == 0)
         return NULL;
-    if (!mail_author_domain(m->header, domain) &&
+    if ((by_sender || !mail_author_domain(m->header, domain)) &&
         !mail_domain_to_ascii(mail_address_domain(m->reverse_path), domain))
         return NULL;
-    return (m->flags & MESSAGE_DSN) != 0 ? notice_signing(p, domain) : find_signing(p, domain);
+    return (m->flags & MESSAGE_DSN) != 0 ? notice_signing(p, domain) : policy_signing_domain(p, domain);
 }
 
 bool policy_is_own_address(const struct delivery_policy *p, const struct net_addr *a, uint16_t port)

@@ -128,6 +128,8 @@ const struct route *policy_route(const struct delivery_policy *p, struct slice r
 /* Nothing about it has changed, secrets included. */
 bool policy_same_smarthost(const struct smarthost *a, const struct smarthost *b);
 const struct retry_policy *policy_retry(const struct delivery_policy *p, struct slice recipient);
+/* The domain of that name (A-labels, lower case), if it is one that signs. */
+const struct signing_domain *policy_signing_domain(const struct delivery_policy *p, const char *name);
 /* In whose name m leaves here; NULL: not in that of a domain that signs. Only
  * mail of clients that may send, and ours: nobody else's is vouched for. */
 const struct signing_domain *policy_signing(const struct delivery_policy *p, const struct message *m);

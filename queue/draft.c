@@ -46,6 +46,7 @@ struct queue_draft {
     uint32_t events;         /* among them */
     struct buf aliased;      /* of each alias its name and who it stands for, for their events */
     uint32_t aliased_count;
+    struct buf signer;       /* of its envelope */
     queue_done *done;
     void *done_ctx;
 };
@@ -98,6 +99,7 @@ static void release(struct queue_draft *d)
     buf_release(&d->op.bytes);
     writes_release(&d->writes);
     buf_release(&d->aliased);
+    buf_release(&d->signer);
     message_unref(d->message);
     free(d);
 }
@@ -445,6 +447,16 @@ static void aliased_writes(struct queue_draft *d)
     }
 }
 
+static uint32_t signer_writes(struct queue_draft *d)
+{
+    struct event e = { .id = d->id, .type = EVENT_SIGNER, .wall_ms = d->wall_ms, .text = buf_bytes(&d->signer) };
+
+    if (e.text.len == 0)
+        return 0;
+    event_writes(d->q, &e, &d->writes);
+    return 1;
+}
+
 /* The body is safe; now the record that names it. */
 static void draft_store(struct queue_draft *d)
 {
@@ -464,6 +476,7 @@ static void draft_store(struct queue_draft *d)
     }
     d->events = commit_message_writes(d->q, m, &d->writes) + d->aliased_count;
     aliased_writes(d);
+    d->events += signer_writes(d);
     d->job.cost_bytes = d->writes.cost_bytes;
     store_submit(d->q->store, &d->job);
 }
@@ -489,6 +502,7 @@ void queue_draft_commit(struct queue_draft *d, const struct envelope *env, queue
     message_seal(m);
     message_take_envelope(m, env);
     keep_aliased(d, env);
+    buf_add(&d->signer, env->signer);
     account(d);
     if (!d->spilled) {
         draft_store(d);

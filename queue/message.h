@@ -56,7 +56,8 @@ enum { /* message flags */
     MESSAGE_RETURN_FULL = 4,   /* RET= of its sender: a notice of failure returns all of it, */
     MESSAGE_RETURN_HEADER = 8, /* or its header only (RFC 3461 section 4.3); neither: we choose */
     MESSAGE_SMTPUTF8 = 16,     /* addresses and header fields may be in UTF-8 (RFC 6531) */
-    MESSAGE_OURS = 32,         /* its client was trusted or logged in: it may be signed in our name */
+    MESSAGE_OURS = 32,         /* its client was trusted or logged in: it may be signed in our name, */
+    MESSAGE_OURS_BY_SENDER = 64, /* or in that of the envelope's sender only: its From is not its user's */
 };
 
 enum body_place { BODY_CHUNKS = 1, BODY_BLOB = 2 };

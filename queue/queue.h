@@ -66,6 +66,7 @@ struct envelope {
     struct slice client_addr, client_name, helo, protocol;
     struct slice envelope_id;       /* ENVID */
     uint64_t release_wall_ms;       /* no attempt before (RFC 4865); 0: at once */
+    struct slice signer;            /* who signs, where From does not tell: for an event; or empty: there is none */
     uint32_t flags; /* MESSAGE_* */
 };
 

@@ -212,6 +212,8 @@ const char *event_type_text(enum event_type t)
         return "postponed";
     case EVENT_ALIASED:
         return "aliased";
+    case EVENT_SIGNER:
+        return "signer";
     }
     return "unknown";
 }

@@ -66,6 +66,7 @@ enum event_type {
     EVENT_DAMAGED,  /* the stored content does not match its checksum */
     EVENT_POSTPONED, /* the sender wants it to go later; detail names the time */
     EVENT_ALIASED = 32, /* the recipient it came for stands for others; text names them */
+    EVENT_SIGNER,       /* the domain in From does not sign; text says who does, and why */
 };
 
 const char *event_type_text(enum event_type t); /* "received", "delivered"… */

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/mem.h"
+#include "mail/author.h"
 #include "net/tls.h"
 
 #include <stdio.h>
@@ -204,17 +205,45 @@ static bool canonical(struct slice address, struct mail_path *path)
     return mail_address_parse(address, MAIL_PATH_UTF8_OK, path) == MAIL_PATH_OK;
 }
 
+struct own_check {
+    const struct session_user *user;
+    struct buf *foreign;
+};
+
 static bool owns_header_address(void *ctx, struct slice address)
 {
+    const struct own_check *c = ctx;
     struct mail_path path;
 
-    return canonical(address, &path) && owns(ctx, mail_path_text(&path));
+    if (canonical(address, &path) && owns(c->user, mail_path_text(&path)))
+        return true;
+    buf_add(c->foreign, address);
+    return false;
 }
 
-bool session_owns_from(const struct session *s, struct slice header)
+bool session_owns_from(const struct session *s, struct slice header, struct buf *foreign)
 {
-    return !session_logged_in(s) || !s->from_owned ||
-           mail_from_addresses(header, s->config->settings->hostname, owns_header_address, s->user);
+    struct own_check c = { s->user, foreign };
+
+    return !session_logged_in(s) || mail_from_addresses(header, s->config->settings->hostname, owns_header_address, &c);
+}
+
+/* The envelope's sender is the user's own: it was refused otherwise. */
+void session_note_signer(struct session *s, struct slice header, struct slice foreign)
+{
+    const struct delivery_policy *p = s->config->policy;
+    char author[MAIL_DOMAIN_MAX + 1], sender[MAIL_DOMAIN_MAX + 1];
+    bool signs = mail_domain_to_ascii(mail_path_domain(&s->sender), sender) && policy_signing_domain(p, sender) != NULL;
+
+    buf_clear(&s->signer);
+    if (!signs && !(mail_author_domain(header, author) && policy_signing_domain(p, author) != NULL))
+        return;
+    buf_printf(&s->signer, "%s%s: ", signs ? sender : "none", signs ? ", the domain of the envelope's sender" : "");
+    if (foreign.len > 0)
+        buf_printf(&s->signer, "%.*s in From is not owned by user %s",
+                   (int)slice_head(foreign, MAIL_ADDRESS_MAX).len, foreign.ptr, s->user->name);
+    else
+        buf_add_str(&s->signer, "From names no address");
 }
 
 static bool has_rewrites(const struct session *s)

@@ -58,7 +58,7 @@ static void begin(struct session *s)
     queue_draft_on_room(s->draft, on_room, s);
     add_received(s);
     s->header_due = session_is_submission(s);
-    s->from_refused = false;
+    s->from_foreign = s->from_refused = false;
     smtp_server_answer(s->engine, 354, "End data with <CR><LF>.<CR><LF>");
 }
 
@@ -75,15 +75,19 @@ void session_message_begin(void *ctx)
 static struct slice take_header(struct session *s, struct slice bytes)
 {
     struct mail_header_scan scan = { 0 };
-    struct buf header = { 0 };
+    struct buf header = { 0 }, foreign = { 0 };
 
     if (!mail_header_scan(&scan, bytes, false))
         mail_header_scan(&scan, bytes, true); /* there is nothing else */
     session_complete_header(s, slice_head(bytes, scan.size), scan.malformed, &header);
     s->header_due = false;
-    s->from_refused = !session_owns_from(s, buf_bytes(&header));
+    s->from_foreign = !session_owns_from(s, buf_bytes(&header), &foreign);
+    s->from_refused = s->from_foreign && s->from_owned;
+    if (s->from_foreign)
+        session_note_signer(s, buf_bytes(&header), buf_bytes(&foreign));
     queue_draft_append(s->draft, buf_bytes(&header));
     buf_release(&header);
+    buf_release(&foreign);
     return slice_from(bytes, scan.size);
 }
 
@@ -152,6 +156,14 @@ static bool content_refused(struct session *s)
     return true;
 }
 
+/* In whose name it may leave. */
+static uint32_t whose(const struct session *s)
+{
+    if (!s->trusted)
+        return 0;
+    return s->from_foreign ? MESSAGE_OURS_BY_SENDER : MESSAGE_OURS;
+}
+
 static void commit(struct session *s, const struct smtp_content *content)
 {
     uint32_t count = s->recipients.count;
@@ -173,8 +185,8 @@ static void commit(struct session *s, const struct smtp_content *content)
         .wishes = wishes,
         .envelope_id = buf_bytes(&s->envelope_id),
         .release_wall_ms = s->release_wall_ms,
-        .flags = s->message_flags | (content->eight_bit ? MESSAGE_EIGHT_BIT : 0) |
-                 (s->trusted ? MESSAGE_OURS : 0),
+        .signer = buf_bytes(&s->signer),
+        .flags = s->message_flags | (content->eight_bit ? MESSAGE_EIGHT_BIT : 0) | whose(s),
     };
 
     for (uint32_t i = 0; i < count; i++) {

@@ -49,6 +49,7 @@ const char *session_protocol(const struct session *s)
 void session_forget_envelope(struct session *s)
 {
     buf_release(&s->envelope_id);
+    buf_release(&s->signer);
     s->message_flags = 0;
     s->release_wall_ms = 0;
     recipients_clear(&s->recipients);

@@ -46,7 +46,8 @@ struct session {
     bool from_owned;
     bool hide_client;
     bool header_due;  /* of the message under way */
-    bool from_refused;
+    bool from_foreign; /* and its From is not its user's: it is not signed for that, */
+    bool from_refused; /* or even turned away */
     uint8_t login;    /* enum settings_login */
     struct tls_server *tls; /* of the config; NULL: this listener has none */
     bool shaking_hands;
@@ -65,6 +66,7 @@ struct session {
     struct mail_path sender;
     uint32_t message_flags;   /* of MAIL: MESSAGE_SMTPUTF8, MESSAGE_RETURN_* */
     struct buf envelope_id;
+    struct buf signer;        /* of the envelope: who signs, where From does not tell */
     uint64_t release_wall_ms;
     struct recipients recipients;
     struct queue_draft *draft;
@@ -123,7 +125,12 @@ void session_rewrite_sender(const struct session *s, struct mail_path *sender);
 bool session_sender_refused(struct session *s, struct slice sender); /* the client was told so */
 /* The header as it is stored: completed, its senders rewritten. */
 void session_complete_header(const struct session *s, struct slice header, bool malformed, struct buf *out);
-bool session_owns_from(const struct session *s, struct slice header);
+/* Is every address in From one the user may send from? `foreign` gets the first
+ * that is not. Without a login there is no such question: true. */
+bool session_owns_from(const struct session *s, struct slice header, struct buf *foreign);
+/* Such a message leaves in the name of the envelope's sender: says so in s->signer
+ * if a domain that signs is concerned. */
+void session_note_signer(struct session *s, struct slice header, struct slice foreign);
 /* Asks whether the user may send to so many now: then() runs, or the client
  * is told no. False: there is nothing to ask. */
 bool session_charge_user(struct session *s, void (*then)(struct session *s));

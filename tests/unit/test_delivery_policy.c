@@ -1,4 +1,5 @@
-/* Which way a recipient's mail goes, and which addresses are our own. */
+/* Which way a recipient's mail goes, in whose name it leaves, and which addresses
+ * are our own. */
 #include "tests/unit/check.h"
 
 #include "delivery/policy.h"
@@ -113,6 +114,71 @@ static void our_own_addresses(void **state)
     }
 }
 
+/* Strangers' mail is not vouched for, and that of a user whose From is not his
+ * own only in the name of its envelope's sender, which was checked. */
+static void who_signs(void **state)
+{
+    static const struct signing_domain signing[] = { { .name = "a.example" }, { .name = "b.example" },
+                                                     { .name = "post.example" } };
+    static const struct {
+        uint32_t flags;
+        const char *header, *sender;
+        const char *want; /* NULL: nobody */
+    } rows[] = {
+        { MESSAGE_OURS, "From: x@a.example\r\n", "y@elsewhere.example", "a.example" },
+        { MESSAGE_OURS, "From: x@A.Example, z@b.example\r\n", "", "a.example" },
+        { MESSAGE_OURS, "From: x@elsewhere.example\r\n", "x@a.example", NULL },
+        { MESSAGE_OURS, "From: x@sub.a.example\r\n", "x@a.example", NULL },
+        { MESSAGE_OURS, "Subject: none\r\n", "x@a.example", "a.example" },
+        { MESSAGE_OURS, "From: root\r\n", "x@b.example", "b.example" },
+        { MESSAGE_OURS, "From: root\r\n", "", NULL },
+        { MESSAGE_OURS | MESSAGE_EIGHT_BIT, "From: x@a.example\r\n", "", "a.example" },
+        { 0, "From: x@a.example\r\n", "x@a.example", NULL },
+        { MESSAGE_EIGHT_BIT | MESSAGE_SMTPUTF8, "From: x@a.example\r\n", "x@a.example", NULL },
+        { MESSAGE_OURS_BY_SENDER, "From: x@b.example\r\n", "x@a.example", "a.example" },
+        { MESSAGE_OURS_BY_SENDER, "From: x@elsewhere.example\r\n", "x@a.example", "a.example" },
+        { MESSAGE_OURS_BY_SENDER, "From: x@b.example\r\n", "x@elsewhere.example", NULL },
+        { MESSAGE_OURS_BY_SENDER, "From: x@b.example\r\n", "", NULL },
+        /* our notices: the host's domain, one above it, postmaster's */
+        { MESSAGE_DSN, "From: MAILER-DAEMON@a.example\r\n", "", "a.example" },
+        { MESSAGE_DSN, "From: MAILER-DAEMON@mx.sub.b.example\r\n", "", "b.example" },
+        { MESSAGE_DSN, "From: MAILER-DAEMON@nota.example\r\n", "", "post.example" },
+    };
+    struct delivery_policy p = policy();
+
+    for (size_t i = 0; i < countof(rows); i++) {
+        struct message m = { .flags = rows[i].flags, .header = slice_str(rows[i].header),
+                             .reverse_path = slice_str(rows[i].sender) };
+        const struct signing_domain *found;
+
+        p.signing = NULL;
+        p.signing_count = 0;
+        assert_null(policy_signing(&p, &m));
+        p.signing = signing;
+        p.signing_count = countof(signing);
+        p.postmaster_domain = "post.example";
+        found = policy_signing(&p, &m);
+        if ((found != NULL) != (rows[i].want != NULL) || (found != NULL && strcmp(found->name, rows[i].want) != 0))
+            fail_msg("row %zu: signed by %s", i, found != NULL ? found->name : "none");
+    }
+    p.postmaster_domain = NULL;
+    assert_null(policy_signing(&p, &(struct message){ .flags = MESSAGE_DSN, .header = SLICE("From: m@c.example\r\n") }));
+}
+
+static void a_domain_that_signs(void **state)
+{
+    static const struct signing_domain signing[] = { { .name = "a.example" }, { .name = "c.example" } };
+    struct delivery_policy p = policy();
+
+    assert_null(policy_signing_domain(&p, "a.example"));
+    p.signing = signing;
+    p.signing_count = countof(signing);
+    assert_ptr_equal(policy_signing_domain(&p, "a.example"), &signing[0]);
+    assert_ptr_equal(policy_signing_domain(&p, "c.example"), &signing[1]);
+    assert_null(policy_signing_domain(&p, "b.example"));
+    assert_null(policy_signing_domain(&p, ""));
+}
+
 /* A reload keeps what is known of a smart host, and its connections, only when
  * nothing about it has changed. */
 static void unchanged_smarthosts(void **state)
@@ -163,6 +229,8 @@ int main(void)
         cmocka_unit_test(a_fallback_that_holds),
         cmocka_unit_test(waits_by_recipient),
         cmocka_unit_test(our_own_addresses),
+        cmocka_unit_test(who_signs),
+        cmocka_unit_test(a_domain_that_signs),
         cmocka_unit_test(unchanged_smarthosts),
     };
 

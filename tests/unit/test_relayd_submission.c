@@ -4,6 +4,7 @@
 
 #include "auth/accounts.h"
 #include "conf/bundle.h"
+#include "queue/history.h"
 #include "relayd/acceptor.h"
 #include "relayd/delivery_settings.h"
 
@@ -456,6 +457,107 @@ static void test_header_from(void **state)
     fix_free(x);
 }
 
+/* What the trace says of who signs the message just stored; "" when it says nothing. */
+static const char *signer(struct fix *x)
+{
+    static char text[RECIPIENT_REPLY_MAX + 1];
+    struct history_events l = { 0 };
+    struct store_txn *t;
+    uint64_t sequence = 0;
+    bool done = false;
+
+    text[0] = '\0';
+    assert_ok(store_snapshot(queue_store(x->f->q), &t));
+    while (!done)
+        assert_ok(history_read(t, IN_QUEUE, x->stored->id, &sequence, 8, &l, &done));
+    store_snapshot_end(t);
+    for (size_t i = 0; i < l.count; i++) {
+        struct event e;
+
+        assert_true(history_event_get(&l, i, &e));
+        if (e.type == EVENT_SIGNER)
+            snprintf(text, sizeof text, "%.*s", (int)e.text.len, e.text.ptr);
+    }
+    history_events_release(&l);
+    return text;
+}
+
+#define OURS_FLAGS (MESSAGE_OURS | MESSAGE_OURS_BY_SENDER)
+
+/* A user's own From signs; else the envelope's sender, who was checked. */
+static void test_who_signs(void **state)
+{
+    static const struct {
+        const char *from, *header;
+        uint32_t flags;
+        const char *signer;
+    } rows[] = {
+        { "web@shop.example", "From: web@shop.example\r\n", MESSAGE_OURS, "" },
+        { "", "From: The Shop <WEB@Shop.example>\r\n", MESSAGE_OURS, "" },
+        { "web@shop.example", "Subject: none\r\n", MESSAGE_OURS, "" },
+        { "web@shop.example", "From: boss@shop.example\r\n", MESSAGE_OURS_BY_SENDER,
+          "shop.example, the domain of the envelope's sender: boss@shop.example in From is not owned by user "
+          "web@shop.example" },
+        { "web@shop.example", "From: web@shop.example, x@bank.example\r\n", MESSAGE_OURS_BY_SENDER,
+          "shop.example, the domain of the envelope's sender: x@bank.example in From is not owned by user "
+          "web@shop.example" },
+        { "web@shop.example", "From: x@elsewhere.example\r\n", MESSAGE_OURS_BY_SENDER,
+          "shop.example, the domain of the envelope's sender: x@elsewhere.example in From is not owned by user "
+          "web@shop.example" },
+        { "web@shop.example", "From: undisclosed:;\r\n", MESSAGE_OURS_BY_SENDER,
+          "shop.example, the domain of the envelope's sender: From names no address" },
+        { "", "From: x@bank.example\r\n", MESSAGE_OURS_BY_SENDER,
+          "none: x@bank.example in From is not owned by user web@shop.example" },
+        /* no domain that signs is concerned */
+        { "", "From: x@elsewhere.example\r\n", MESSAGE_OURS_BY_SENDER, "" },
+    };
+    struct fix *x = fix_new(SUBMISSION " }\ndomain shop.example { dkim auto }\ndomain bank.example { dkim auto }");
+
+    logged_in(x);
+    for (size_t i = 0; i < countof(rows); i++) {
+        struct buf content = { 0 };
+
+        buf_printf(&content, "%s\r\nbody\r\n.\r\n", rows[i].header);
+        send_to(x, rows[i].from, "b@c.example", buf_cstr(&content));
+        stored(x);
+        assert_int_equal(x->stored->flags & OURS_FLAGS, rows[i].flags);
+        assert_string_equal(signer(x), rows[i].signer);
+        buf_release(&content);
+    }
+    /* the next message owes nothing to the last */
+    send_to(x, "web@shop.example", "b@c.example", "From: web@shop.example\r\n\r\n.\r\n");
+    stored(x);
+    assert_int_equal(x->stored->flags & OURS_FLAGS, MESSAGE_OURS);
+    assert_string_equal(signer(x), "");
+    say(x, "QUIT\r\n");
+
+    /* who may send from anything signs for anything */
+    connect_from(x, "127.0.0.1");
+    x->accounts.next.sender_any = true;
+    say(x, "EHLO web\r\n" LOGIN);
+    send_to(x, "web@shop.example", "b@c.example", "From: x@bank.example\r\n\r\n.\r\n");
+    stored(x);
+    assert_int_equal(x->stored->flags & OURS_FLAGS, MESSAGE_OURS);
+    assert_string_equal(signer(x), "");
+    fix_free(x);
+
+    /* trusted networks have no addresses of their own; strangers nothing at all */
+    x = fix_new("listen 127.0.0.1:25\ntrusted 127.0.0.1\ndomain ours.example { relay; dkim auto }");
+    connect_from(x, "127.0.0.1");
+    say(x, "EHLO web\r\n");
+    send_to(x, "web@shop.example", "b@c.example", "From: x@ours.example\r\n\r\n.\r\n");
+    stored(x);
+    assert_int_equal(x->stored->flags & OURS_FLAGS, MESSAGE_OURS);
+    assert_string_equal(signer(x), "");
+    say(x, "QUIT\r\n");
+    connect_from(x, "192.0.2.9");
+    say(x, "EHLO web\r\n");
+    send_to(x, "web@shop.example", "b@ours.example", "From: x@ours.example\r\n\r\n.\r\n");
+    stored(x);
+    assert_int_equal(x->stored->flags & OURS_FLAGS, 0);
+    fix_free(x);
+}
+
 static void test_rewritten(void **state)
 {
     struct fix *x = fix_new(SUBMISSION "; header_from owned; sender_rewrite root@ web@shop.example }\n"
@@ -655,6 +757,7 @@ int main(void)
         cmocka_unit_test(test_relay_untouched),   cmocka_unit_test(test_client_address),
         cmocka_unit_test(test_who_logs_in),       cmocka_unit_test(test_verdicts),
         cmocka_unit_test(test_gone_meanwhile),    cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_who_signs),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,7 +8,7 @@ import subprocess
 
 import pytest
 
-from lab import mail, wait
+from lab import mail, submit, wait
 from lab.client import Client, send
 
 dkim = pytest.importorskip("dkim")
@@ -131,6 +131,41 @@ def test_who_is_signed_for(lab):
     assert fields_of(message(sender="a@sub.example.test"), FROM) == 0, "not those below it"
     assert fields_of(b"Subject: no author\r\n\r\nx\r\n", "a@elsewhere.test") == 0
     assert fields_of(message(), FROM, source="127.0.0.1") == 0, "a stranger is not vouched for"
+
+
+def test_a_user_is_not_signed_for_as_another(lab):
+    """Two customers on one server: neither leaves in the other's name."""
+    daemon, sink = signing(
+        lab,
+        domain="domain a.test { dkim auto }\ndomain b.test { dkim auto }",
+        listen="role submission; tls none",
+    )
+    submit.add_user(daemon, "me@a.test", submit.PASSWORD)
+    submit.add_user(daemon, "all@a.test", submit.PASSWORD, "--senders", "any")
+    keys = records(daemon, "a.test") | records(daemon, "b.test")
+
+    def signed_by(author, sender="me@a.test", user="me@a.test"):
+        """The domain whose signatures are good, and what the trace says of it."""
+        sink.messages.clear()
+        with submit.Submitter(daemon.port) as client:
+            client.ehlo()
+            assert client.login(user).code == 235
+            reply = client.transaction(sender, "b@dest.test", message(sender=author))
+        assert reply.code == 250, reply
+        (got,) = sink.wait(1)
+        domains = {re.search(rb"[; \t]d=([^;]+)", s)[1].decode() for s in signatures(got.content)}
+        assert verify(got.content, keys) == [True, True] * len(domains)
+        trace = re.findall(r" signer +(.*)", daemon.ctl("trace", reply.queue_id).stdout)
+        return domains, trace
+
+    assert signed_by("me@a.test") == ({"a.test"}, [])
+    assert signed_by("me@a.test", sender="") == ({"a.test"}, [])
+    domains, (why,) = signed_by("x@b.test")
+    assert domains == {"a.test"}
+    assert why == "a.test, the domain of the envelope's sender: x@b.test in From is not owned by user me@a.test"
+    domains, (why,) = signed_by("x@b.test", sender="")
+    assert domains == set() and why == "none: x@b.test in From is not owned by user me@a.test"
+    assert signed_by("x@b.test", user="all@a.test") == ({"b.test"}, [])
 
 
 def test_a_retry_does_not_sign_again(lab):
