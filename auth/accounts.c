@@ -12,10 +12,8 @@
 #include "base/mem.h"
 #include "net/ipc.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 #include <unistd.h>
 #include <uthash.h>
 
@@ -562,8 +560,8 @@ struct err accounts_admin_ask(struct accounts *a, struct slice request, uint64_t
     struct call *c;
     struct accounts_wire w = { .type = ACCOUNTS_WIRE_ADMIN, .payload = request };
     struct err e = ERR_OK;
-    struct timespec until;
-    int rc = 0;
+    uint64_t until;
+    bool in_time = true;
 
     if (request.len > ACCOUNTS_ADMIN_MAX)
         return err_make(ERR_LIMIT, "the request is too large");
@@ -571,11 +569,10 @@ struct err accounts_admin_ask(struct accounts *a, struct slice request, uint64_t
     call_init(c, a, CALL_ADMIN, a->home, NULL);
     w.id = c->id;
     call_ask(c, &w);
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += (time_t)(wait_ms / 1000);
+    until = cond_deadline_ms(wait_ms);
     pthread_mutex_lock(&a->lock);
-    while (!c->answered && rc != ETIMEDOUT)
-        rc = pthread_cond_timedwait(&a->told, &a->lock, &until);
+    while (!c->answered && in_time)
+        in_time = cond_wait_until(&a->told, &a->lock, until);
     if (!c->answered)
         e = err_make(ERR_TIMEOUT, "the accounts process does not answer");
     else if (c->answer.wire.payload.len == 0)
@@ -593,16 +590,12 @@ struct err accounts_admin_ask(struct accounts *a, struct slice request, uint64_t
 struct accounts *accounts_new(struct loop *home)
 {
     struct accounts *a = mem_new(struct accounts);
-    pthread_condattr_t attr;
 
     a->home = home;
     a->down_told = true; /* there has been none yet */
     atomic_store(&a->scram, true);
     pthread_mutex_init(&a->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&a->told, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&a->told);
     return a;
 }
 

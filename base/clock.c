@@ -28,6 +28,28 @@ static uint64_t system_wall_ms(void *ctx)
 
 const struct clock clock_system = { system_mono_ms, system_wall_ms, NULL };
 
+void cond_init(pthread_cond_t *c)
+{
+    pthread_condattr_t attr;
+
+    pthread_condattr_init(&attr);
+    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    pthread_cond_init(c, &attr);
+    pthread_condattr_destroy(&attr);
+}
+
+uint64_t cond_deadline_ms(uint64_t wait_ms)
+{
+    return read_ms(CLOCK_MONOTONIC) + wait_ms;
+}
+
+bool cond_wait_until(pthread_cond_t *c, pthread_mutex_t *lock, uint64_t until_ms)
+{
+    struct timespec until = { .tv_sec = (time_t)(until_ms / 1000), .tv_nsec = (long)(until_ms % 1000) * 1000000 };
+
+    return pthread_cond_timedwait(c, lock, &until) != ETIMEDOUT;
+}
+
 /* splitmix64 spreads a small seed over the state of xoshiro256**. */
 static uint64_t splitmix(uint64_t *x)
 {

@@ -1,4 +1,4 @@
-/* base/clock.h - time and dice as parameters.
+/* base/clock.h - time and dice as parameters, and waiting with a deadline.
  *
  * Intervals and deadlines use the monotonic clock, which counts on while the
  * machine sleeps; what is stored or shown uses the wall clock.
@@ -7,6 +7,8 @@
 #define BASE_CLOCK_H
 
 #include "base/base.h"
+
+#include <pthread.h>
 
 struct clock {
     uint64_t (*mono_ms)(void *ctx);
@@ -25,6 +27,23 @@ static inline uint64_t clock_wall_ms(const struct clock *c)
 {
     return c->wall_ms(c->ctx);
 }
+
+/* Waits for a condition that another thread brings about, up to a deadline that
+ * no change of the wall clock moves. It stands still while the machine sleeps:
+ * who is waited for does, too.
+ *
+ *     uint64_t until = cond_deadline_ms(SECOND_MS);
+ *     bool in_time = true;
+ *
+ *     pthread_mutex_lock(&lock);
+ *     while (!happened && in_time)
+ *         in_time = cond_wait_until(&told, &lock, until);
+ */
+void cond_init(pthread_cond_t *c); /* for cond_wait_until; pthread_cond_destroy ends it */
+uint64_t cond_deadline_ms(uint64_t wait_ms); /* from now */
+/* With the lock. False when the deadline has passed; the condition is looked at
+ * again after either. */
+bool cond_wait_until(pthread_cond_t *c, pthread_mutex_t *lock, uint64_t until_ms);
 
 /* Pseudo-random numbers for jitter and shuffles; the same seed gives the same
  * sequence. Not for secrets. One thread at a time. */

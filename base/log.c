@@ -257,20 +257,19 @@ void log_start_thread(void)
     the_log.queue = queue_memory[0];
     the_log.len = 0;
     the_log.stopping = false;
+    cond_init(&the_log.written);
     if (pthread_create(&the_log.thread, NULL, writer_main, NULL) == 0)
         the_log.threaded = true;
 }
 
 void log_flush(void)
 {
-    struct timespec until;
+    uint64_t until = cond_deadline_ms(SECOND_MS);
+    bool in_time = true;
 
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec++;
     pthread_mutex_lock(&the_log.lock);
-    while (the_log.threaded && (the_log.len != 0 || the_log.writing))
-        if (pthread_cond_timedwait(&the_log.written, &the_log.lock, &until) != 0)
-            break;
+    while (the_log.threaded && (the_log.len != 0 || the_log.writing) && in_time)
+        in_time = cond_wait_until(&the_log.written, &the_log.lock, until);
     pthread_mutex_unlock(&the_log.lock);
 }
 

@@ -12,7 +12,6 @@
 
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 #define CONNECTIONS_MAX 32u
@@ -20,7 +19,7 @@
 #define BODY_MAX (64u * KIB)
 #define CONTENT_PIECE (64u * KIB)
 #define IDLE_SECONDS 15u
-#define QUIET_SECONDS 2 /* at the end, for answers under way */
+#define QUIET_MS 2000 /* at the end, for answers under way */
 
 static void each_argument(struct request *r, request_visitor *visit, void *ctx);
 
@@ -208,7 +207,7 @@ struct err control_start(const struct control_options *opt, struct control **out
     struct err e;
 
     pthread_mutex_init(&c->lock, NULL);
-    pthread_cond_init(&c->quiet, NULL);
+    cond_init(&c->quiet);
     c->opt = *opt;
     c->hostname = mem_str(opt->hostname);
     c->runtime_dir = mem_str(opt->runtime_dir);
@@ -241,14 +240,12 @@ struct err control_start(const struct control_options *opt, struct control **out
 /* Lets those who asked have their answer: "stop" among them. */
 static void wait_quiet(struct control *c)
 {
-    struct timespec until;
-    int rc = 0;
+    uint64_t until = cond_deadline_ms(QUIET_MS);
+    bool in_time = true;
 
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += QUIET_SECONDS;
     pthread_mutex_lock(&c->lock);
-    while (c->active > 0 && rc == 0)
-        rc = pthread_cond_timedwait(&c->quiet, &c->lock, &until);
+    while (c->active > 0 && in_time)
+        in_time = cond_wait_until(&c->quiet, &c->lock, until);
     pthread_mutex_unlock(&c->lock);
 }
 

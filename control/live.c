@@ -3,10 +3,8 @@
 
 #include "base/mem.h"
 
-#include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
-#include <time.h>
 
 #define LOOK_STEP 1000u /* recipients a call: about a millisecond of loop 0 */
 #define ORDER_STEP 200u
@@ -23,15 +21,11 @@ struct live {
 struct live *live_new(struct loop *home, struct dispatch *d)
 {
     struct live *l = mem_new(struct live);
-    pthread_condattr_t attr;
 
     l->home = home;
     l->dispatch = d;
     pthread_mutex_init(&l->lock, NULL);
-    pthread_condattr_init(&attr);
-    pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-    pthread_cond_init(&l->changed, &attr);
-    pthread_condattr_destroy(&attr);
+    cond_init(&l->changed);
     return l;
 }
 
@@ -94,13 +88,11 @@ static void call_run(struct post *p)
 /* With the lock. True when the call has come back. */
 static bool wait_for(struct live *l, struct live_call *c)
 {
-    struct timespec until;
-    int rc = 0;
+    uint64_t until = cond_deadline_ms(LIVE_WAIT_MS);
+    bool in_time = true;
 
-    clock_gettime(CLOCK_MONOTONIC, &until);
-    until.tv_sec += LIVE_WAIT_MS / 1000;
-    while (!c->finished && !l->closed && rc != ETIMEDOUT)
-        rc = pthread_cond_timedwait(&l->changed, &l->lock, &until);
+    while (!c->finished && !l->closed && in_time)
+        in_time = cond_wait_until(&l->changed, &l->lock, until);
     c->given_up = !c->finished; /* then call_run or live_free frees it */
     return c->finished;
 }

@@ -414,9 +414,9 @@ int engine_main(int channel_fd_)
     en.loops = mem_zero(1, sizeof *en.loops);
     en.loop_count = 1;
     pthread_mutex_init(&en.reload_lock, NULL);
-    pthread_cond_init(&en.reload_told, NULL);
+    cond_init(&en.reload_told);
     pthread_mutex_init(&en.dkim_lock, NULL);
-    pthread_cond_init(&en.dkim_told, NULL);
+    cond_init(&en.dkim_told);
     e = uvloop_new(0, &clock_system, &en.loops[0].loop);
     if (!err_failed(e))
         e = fd_watch_new(en.loops[0].loop, channel_fd(en.channel), channel_readable, &en, &en.channel_watch);

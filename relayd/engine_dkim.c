@@ -6,13 +6,11 @@
 #include "base/mem.h"
 #include "relayd/settings_dkim.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-#define LOOKUP_WAIT_S 20 /* a little more than a resolver takes */
+#define LOOKUP_WAIT_MS (20 * SECOND_MS) /* a little more than a resolver takes */
 
 void engine_dkim_set(struct engine *en, const struct settings *st)
 {
@@ -86,18 +84,17 @@ void engine_dkim_txt(void *ctx, const char *name, struct control_txt *out)
 {
     struct engine *en = ctx;
     struct lookup *l = mem_new(struct lookup);
-    struct timespec until;
-    int timed = 0;
+    uint64_t until;
+    bool in_time = true;
 
     l->engine = en;
     l->name = mem_str(name);
     l->post.run = lookup_run;
     loop_post(en->loops[0].loop, &l->post);
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += LOOKUP_WAIT_S;
+    until = cond_deadline_ms(LOOKUP_WAIT_MS);
     pthread_mutex_lock(&en->dkim_lock);
-    while (!l->done && !en->dkim_ended && timed != ETIMEDOUT)
-        timed = pthread_cond_timedwait(&en->dkim_told, &en->dkim_lock, &until);
+    while (!l->done && !en->dkim_ended && in_time)
+        in_time = cond_wait_until(&en->dkim_told, &en->dkim_lock, until);
     if (l->done) {
         *out = l->answer;
         l->answer.texts = (struct buf){ 0 };

@@ -11,11 +11,9 @@
 #include "control/control.h"
 #include "queue/history.h"
 
-#include <errno.h>
 #include <stdlib.h>
-#include <time.h>
 
-#define RELOAD_WAIT_S 30
+#define RELOAD_WAIT_MS (30 * SECOND_MS)
 
 struct ask { /* of the parent, by way of loop 0 */
     struct post post;
@@ -48,14 +46,12 @@ static void ask_parent(struct engine *en, enum channel_type type, uint32_t seria
 
 static struct err wait_for_outcome(struct engine *en, uint32_t serial, struct buf *answer)
 {
-    struct timespec until;
+    uint64_t until = cond_deadline_ms(RELOAD_WAIT_MS);
+    bool in_time = true;
     struct err e;
-    int timed = 0;
 
-    clock_gettime(CLOCK_REALTIME, &until);
-    until.tv_sec += RELOAD_WAIT_S;
-    while (en->reload_answered < serial && !en->reload_ended && timed != ETIMEDOUT)
-        timed = pthread_cond_timedwait(&en->reload_told, &en->reload_lock, &until);
+    while (en->reload_answered < serial && !en->reload_ended && in_time)
+        in_time = cond_wait_until(&en->reload_told, &en->reload_lock, until);
     if (en->reload_answered < serial) {
         buf_add_str(answer, en->reload_ended ? "the engine is stopping" : "the parent process does not answer");
         return err_make(ERR_TIMEOUT, "reload");
