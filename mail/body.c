@@ -213,6 +213,9 @@ bool mail_data_feed(struct mail_data_reader *r, struct slice in, size_t *used, m
     struct feed f = { .r = r, .sink = sink, .ctx = ctx, .run = in.ptr, .at = in.ptr };
     bool ended = false;
 
+    *used = 0;
+    if (in.len == 0)
+        return false; /* its pointer may be NULL, from which no other is derived */
     f.end = f.at + in.len;
     while (!ended && f.at < f.end) {
         switch (r->state) {
