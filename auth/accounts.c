@@ -227,12 +227,13 @@ static void call_timed_out(struct timer *t)
     give_verdict(c, ACCOUNTS_TEMPFAIL);
 }
 
-/* Whether the question may go out by the link there is now. A dialogue lives
- * in the process that began it; a change may have been made already. */
+/* Whether the question may go out by the link there is now, or by the next. A
+ * dialogue lives in the process that began it and ends with it; a change may
+ * have been made already. */
 static bool may_send(const struct call *c)
 {
     if (c->kind == CALL_LOGIN)
-        return c->home_link == 0 || c->home_link == c->a->link_serial;
+        return c->home_link == 0 || (c->a->ipc != NULL && c->home_link == c->a->link_serial);
     return c->kind != CALL_ADMIN || c->link == 0;
 }
 

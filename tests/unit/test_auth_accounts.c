@@ -288,6 +288,31 @@ static void test_waits_for_the_next(void **state)
     accounts_login_free(begun);
 }
 
+/* Nobody waits for a link that could not help him. */
+static void test_second_step_without_a_process(void **state)
+{
+    struct fixture *f = *state;
+    struct accounts_client lc = client_of("LOGIN", "192.0.2.1");
+    struct accounts_login *begun;
+    unsigned before;
+
+    add_user(f, "joe@example.com", "secret");
+    begun = accounts_login_new(f->accounts, f->loop, &lc, take_answer, f);
+    assert_int_equal(step(f, begun, SLICE("joe")), ACCOUNTS_CHALLENGE);
+    stop_server(f);
+    for (int i = 0; i < 20; i++)
+        turn(f);
+    before = f->answers;
+    accounts_login_step(begun, SLICE("secret"), true);
+    for (int i = 0; i < 20; i++)
+        turn(f);
+    assert_int_equal(f->answers, before + 1);
+    assert_int_equal(f->verdict, ACCOUNTS_TEMPFAIL);
+    accounts_login_free(begun);
+    start_server(f);
+    connect_server(f);
+}
+
 static void test_cancelled(void **state)
 {
     struct fixture *f = *state;
@@ -445,6 +470,7 @@ int main(void)
         EACH(test_bad_requests),
         EACH(test_list_by_pages),
         EACH(test_waits_for_the_next),
+        EACH(test_second_step_without_a_process),
         EACH(test_cancelled),
         EACH(test_charge),
         EACH(test_bans),
