@@ -1,32 +1,11 @@
 /* tests/sim/clients.c - programs that hand in mail over SMTP: patient ones,
  * hasty ones, and those that are gone before they hear the answer.
  */
-#include "tests/sim/sim.h"
-
-enum wait { W_GREETING, W_HELLO, W_MAIL, W_RCPT, W_DATA, W_DOT, W_QUIT };
-
-struct client {
-    struct sim *sim;
-    struct wire *wire;
-    struct buf in;
-    enum wait waits[64]; /* replies to come, in order */
-    unsigned wait_count;
-    bool pipelining, dead;
-    unsigned messages_left;
-    struct msg *msg;
-    size_t rcpt_at;
-    size_t sent;        /* of the stuffed content */
-    struct buf content; /* dot-stuffed */
-    size_t leave_at;    /* bytes of content after which it is lost; SIZE_MAX: it stays */
-    bool leave_at_dot;
-    struct timer timer;
-};
+#include "tests/sim/client.h"
 
 static void pause_fire(struct timer *t);
 
-static void say(struct client *c, enum wait w, const char *fmt, ...) PRINTF_LIKE(3, 4);
-
-static void say(struct client *c, enum wait w, const char *fmt, ...)
+void client_say(struct client *c, enum wait w, const char *fmt, ...)
 {
     struct buf line = { 0 };
     va_list ap;
@@ -41,11 +20,12 @@ static void say(struct client *c, enum wait w, const char *fmt, ...)
         c->waits[c->wait_count++] = w;
 }
 
-static void leave(struct client *c)
+void client_leave(struct client *c)
 {
     c->sim->counts.cuts++;
     c->dead = true;
     timers_disarm(&c->sim->timers, &c->timer);
+    timers_disarm(&c->sim->timers, &c->patience);
     switch (roll(c->sim, 3)) {
     case 0:
         wire_fin(c->wire, 0);
@@ -83,12 +63,12 @@ static void say_rcpts(struct client *c)
         const struct rcpt *r = &m->rcpts[c->rcpt_at];
         char notify[MAIL_NOTIFY_TEXT_MAX];
 
-        say(c, W_RCPT, "RCPT TO:<%s>%s%s", r->address, r->notify != 0 ? " NOTIFY=" : "",
+        client_say(c, W_RCPT, "RCPT TO:<%s>%s%s", r->address, r->notify != 0 ? " NOTIFY=" : "",
             mail_notify_format(r->notify, notify));
         c->rcpt_at++;
     } while (c->pipelining && c->rcpt_at < m->count);
     if (c->pipelining)
-        say(c, W_DATA, "DATA");
+        client_say(c, W_DATA, "DATA");
 }
 
 static void say_mail(struct client *c)
@@ -105,25 +85,29 @@ static void say_mail(struct client *c)
             m->rcpts[i].not_before_ms = m->release_ms;
         c->sim->counts.held_for++;
     }
-    say(c, W_MAIL, "MAIL FROM:<%s>%s%s", m->reverse_path, envid, hold);
+    client_say(c, W_MAIL, "MAIL FROM:<%s>%s%s", m->reverse_path, envid, hold);
 }
 
-static void next_message(struct client *c)
+void client_next_message(struct client *c)
 {
     struct sim *sim = c->sim;
 
     if (c->messages_left == 0) {
-        say(c, W_QUIT, "QUIT");
+        client_say(c, W_QUIT, "QUIT");
         return;
     }
     c->messages_left--;
     c->msg = ledger_new_message(sim);
     c->rcpt_at = c->sent = 0;
+    c->msg->forbidden = client_forbidden(c);
+    c->msg->by_sender = c->user != NULL && c->msg->forged != NULL && !user_owns(c->user, c->msg->forged);
     stuff(c);
     c->leave_at = chance(sim, 4) ? roll(sim, buf_len(&c->content)) : SIZE_MAX;
     c->leave_at_dot = chance(sim, 3);
-    trace(sim, "client: message %u from <%s> for %zu, %zu bytes", c->msg->token,
-          c->msg->reverse_path, c->msg->count, buf_len(&c->msg->content));
+    trace(sim, "client: message %u from <%s> for %zu, %zu bytes%s%s", c->msg->token,
+          c->msg->reverse_path, c->msg->count, buf_len(&c->msg->content),
+          c->msg->forbidden != NULL ? ", " : "", c->msg->forbidden != NULL ? c->msg->forbidden : "");
+    c->refused = false;
     say_mail(c);
     if (c->pipelining)
         say_rcpts(c);
@@ -138,7 +122,7 @@ static void say_content(struct client *c)
 
     if (c->leave_at < c->sent + piece) {
         wire_send(c->wire, slice_head(rest, c->leave_at - c->sent), 0);
-        leave(c);
+        client_leave(c);
         return;
     }
     wire_send(c->wire, slice_head(rest, piece), 0);
@@ -160,22 +144,62 @@ static void pause_fire(struct timer *t)
     if (c->dead)
         return;
     if (c->wait_count > 0 && c->waits[0] == W_DOT)
-        leave(c);
+        client_leave(c);
     else
         say_content(c);
 }
 
 /* ---- answers ------------------------------------------------------------------------- */
 
+/* A refusal that had to come. The rest of a pipelined transaction is refused
+ * as well. */
+static void refused_rightly(struct client *c)
+{
+    c->refused = true;
+    if (c->wait_count > 0)
+        return;
+    c->sim->counts.refused_rightly++;
+    if (c->messages_left > 0 && chance(c->sim, 50))
+        client_say(c, W_RSET, "RSET");
+    else
+        client_say(c, W_QUIT, "QUIT");
+}
+
 static void refused(struct client *c, enum wait w, unsigned code, struct slice line)
 {
     struct sim *sim = c->sim;
+    bool transaction = w == W_MAIL || w == W_RCPT || w == W_DATA || w == W_DOT;
 
-    /* A store that is broken for a while is a reason, and a stop; nothing else is. */
-    if (code >= 500 || (!sim->commit_faults && code != 421))
+    if (c->refused || (transaction && c->msg->forbidden != NULL && code >= 500)) {
+        refused_rightly(c);
+        return;
+    }
+    /* A store that is broken for a while is a reason, and so is a stop; a user
+     * may have to wait; nothing else is. */
+    if (code >= 500 || (!sim->commit_faults && code != 421 && !client_may_have_to_wait(c, w, code)))
         broken(sim, "a client is refused at step %d: %.*s", w, (int)line.len, line.ptr);
     trace(sim, "client: refused at step %d: %u", w, code);
-    leave(c);
+    client_leave(c);
+}
+
+/* As far as it may get. */
+static void check_forbidden(struct client *c, enum wait w)
+{
+    const char *why = c->msg->forbidden;
+
+    if (why == NULL || (w == W_RCPT && c->refused))
+        return;
+    if (w == W_DOT || (w == W_DATA && c->user == NULL) || (w == W_RCPT && c->user == NULL))
+        broken(c->sim, "a message %s gets as far as step %d", why, w);
+    if (w == W_MAIL && c->listen->role == SETTINGS_ROLE_SUBMISSION && c->user == NULL)
+        broken(c->sim, "the sender of a message %s is taken", why);
+}
+
+static void data_answered(struct client *c)
+{
+    if (c->user != NULL && c->user->always_limited && ++c->user->told > c->user->granted)
+        broken(c->sim, "%s may send without being asked for", c->user->name);
+    say_content(c);
 }
 
 static void answered(struct client *c, enum wait w, unsigned code, struct slice line)
@@ -184,18 +208,26 @@ static void answered(struct client *c, enum wait w, unsigned code, struct slice 
               : w == W_DATA   ? code == 354
                               : code == 250 || code == 221;
 
+    if (w == W_STARTTLS) {
+        client_starttls_answered(c, code, line.ptr);
+        return;
+    }
+    if (w == W_AUTH) {
+        client_auth_answered(c, code, line.ptr);
+        return;
+    }
     if (!ok) {
         refused(c, w, code, line);
         return;
     }
+    if (w == W_MAIL || w == W_RCPT || w == W_DATA || w == W_DOT)
+        check_forbidden(c, w);
     switch (w) {
     case W_GREETING:
-        say(c, W_HELLO, "EHLO client.test");
+        client_say(c, W_HELLO, "EHLO client.test");
         break;
     case W_HELLO:
-    case W_QUIT:
-        if (w == W_HELLO)
-            next_message(c);
+        client_proceed(c);
         break;
     case W_MAIL:
         if (!c->pipelining)
@@ -207,15 +239,20 @@ static void answered(struct client *c, enum wait w, unsigned code, struct slice 
         if (c->rcpt_at < c->msg->count)
             say_rcpts(c);
         else
-            say(c, W_DATA, "DATA");
+            client_say(c, W_DATA, "DATA");
         break;
     case W_DATA:
-        say_content(c);
+        data_answered(c);
         break;
     case W_DOT:
         timers_disarm(&c->sim->timers, &c->timer);
         ledger_acked(c->sim, c->msg);
-        next_message(c);
+        client_next_message(c);
+        break;
+    case W_RSET:
+        client_next_message(c);
+        break;
+    default:
         break;
     }
 }
@@ -242,7 +279,7 @@ static void client_data(void *ctx, struct slice bytes)
         if (c->wait_count == 0) {
             if (strncmp(line, "421", 3) != 0)
                 broken(c->sim, "an answer nobody asked for: %s", line);
-            leave(c);
+            client_leave(c);
             return;
         }
         w = c->waits[0];
@@ -258,32 +295,34 @@ static void client_ended(void *ctx)
     if (!c->dead && c->msg != NULL && !c->msg->acked)
         c->sim->counts.unacked++;
     timers_disarm(&c->sim->timers, &c->timer);
+    timers_disarm(&c->sim->timers, &c->patience);
     wire_unref(c->wire);
     buf_release(&c->in);
     buf_release(&c->content);
     free(c);
 }
 
-static const struct peer_ops client_peer = { .data = client_data, .ended = client_ended };
+static const struct peer_ops client_peer = { .data = client_data, .ended = client_ended, .secure = client_secure };
 
 static void accept_on(struct wire *w)
 {
     struct sim_loop *l = w->loop;
 
-    acceptor_accept(&l->life->acceptors[l->base.index], &w->sim->listen, &w->s);
+    struct client *c = w->peer_ctx;
+
+    acceptor_accept(&l->life->acceptors[l->base.index], c->listen, &w->s);
 }
 
 static void client_start(struct sim *sim)
 {
     struct client *c = mem_new(struct client);
-    struct net_addr from = { .family = AF_INET,
-                             .port = 4000,
-                             .bytes = { 10, 0, 0, (uint8_t)roll(sim, 200) } };
+    struct net_addr from;
 
     c->sim = sim;
     c->timer.fire = pause_fire;
     c->pipelining = chance(sim, 60);
     c->messages_left = chance(sim, 70) ? 1 : 1 + (unsigned)roll(sim, 4);
+    client_plan(c, &from);
     c->wire = wire_accept(&sim->life->loops[roll(sim, LOOPS)], &from, &client_peer, c, accept_on);
     c->waits[c->wait_count++] = W_GREETING;
 }

@@ -53,11 +53,20 @@ static void make_recipients(struct sim *sim, struct msg *m)
 static void make_wishes(struct sim *sim, struct msg *m)
 {
     m->envid = chance(sim, 30);
+    m->forged = chance(sim, 5) ? some_domain(sim) : NULL;
     m->hold_s = chance(sim, 8) ? 1 + roll(sim, 12 * HOUR_MS / SECOND_MS) : 0;
     if (chance(sim, 50))
         return;
     for (size_t i = 0; i < m->count; i++)
         m->rcpts[i].notify = chance(sim, 25) ? 0 : chance(sim, 30) ? MAIL_NOTIFY_NEVER : (uint8_t)(2 * (1 + roll(sim, 7)));
+}
+
+/* The domain of its From field, which decides who signs it. */
+static const struct domain *from_field(struct sim *sim, const struct msg *m)
+{
+    return m->forged != NULL        ? m->forged
+           : m->from_domain != NULL ? m->from_domain
+                                    : &sim->zone.domains[0];
 }
 
 static void make_body(struct sim *sim, struct msg *m)
@@ -68,8 +77,11 @@ static void make_body(struct sim *sim, struct msg *m)
     struct buf *b = &m->content;
     size_t begin;
 
-    buf_printf(b, "X-Sim-Token: %u\r\nMessage-ID: <%u@sim.test>\r\nFrom: <%s>\r\n", m->token,
-               m->token, m->reverse_path);
+    /* With all that a submission's header must have, so that nothing is added. */
+    buf_printf(b, "X-Sim-Token: %u\r\nMessage-ID: <%u@sim.test>\r\nDate: Mon, 5 Oct 2026 10:00:00 +0000\r\n",
+               m->token, m->token);
+    buf_printf(b, "From: <%s%u@%s>\r\n", m->forged != NULL ? "forged" : "s", m->token,
+               from_field(sim, m)->name);
     if (chance(sim, 10)) /* a header that does not fit its record */
         for (unsigned i = 0; i < 150; i++)
             buf_printf(b, "X-Filler-%u: %llx %llx\r\n", i, (unsigned long long)rng_u64(&sim->rng),
@@ -202,6 +214,8 @@ void ledger_committed(struct sim *sim, const struct message *m)
         broken(sim, "a message arrived that nobody sent");
     if (of->committed)
         broken(sim, "message %u arrived twice", of->token);
+    if (of->forbidden != NULL)
+        broken(sim, "message %u is taken %s", of->token, of->forbidden);
     of->committed = true;
     of->id = m->id;
     of->committed_ms = sim->now_ms;
@@ -260,9 +274,11 @@ void ledger_doubt(struct sim *sim, struct rcpt *r)
     wait_at_least(sim, r, sim->retry.doubt_ms);
 }
 
-static bool is_to_be_signed(const struct sim *sim, const struct msg *m)
+static bool is_to_be_signed(struct sim *sim, const struct msg *m)
 {
-    return m->from_domain == &sim->zone.domains[0];
+    const struct domain *whose = m->by_sender ? m->from_domain : from_field(sim, m);
+
+    return whose != NULL && whose->index == 0;
 }
 
 static void check_content(struct sim *sim, const struct msg *m, struct slice content)
@@ -280,7 +296,7 @@ static void check_content(struct sim *sim, const struct msg *m, struct slice con
     if (is_to_be_signed(sim, m) != slice_starts_nocase(before, SLICE("DKIM-Signature: ")))
         broken(sim, "message %u came %s", m->token, is_to_be_signed(sim, m) ? "unsigned" : "signed");
     if (is_to_be_signed(sim, m)) {
-        if (!signature_fits(content, m->from_domain->name))
+        if (!signature_fits(content, sim->zone.domains[0].name))
             broken(sim, "message %u came with a signature that does not fit it", m->token);
         before = slice_from(before, slice_find(before, '\n') + 1);
     }

@@ -33,8 +33,13 @@ static void start_services(struct sim *sim, struct life *l)
     check(sim, history_start(l->queue, &l->loops[0].base, &opt, &l->history),
           "starting the history");
     l->clients = clients_new();
-    for (unsigned i = 0; i < LOOPS; i++)
+    l->accounts = accounts_new(&l->loops[0].base);
+    accounts_expect(l->accounts, true);
+    for (unsigned i = 0; i < LOOPS; i++) {
         acceptor_init(&l->acceptors[i], &l->loops[i].base, l->queue, l->clients, sim->config);
+        l->acceptors[i].accounts = l->accounts;
+    }
+    logins_engine_started(sim);
 }
 
 static void open_queue(struct sim *sim, struct life *l)
@@ -95,6 +100,7 @@ void life_crash(struct sim *sim)
     sim->counts.repaired += audit_repaired(l->dispatch);
     for (unsigned i = 0; i < LOOPS; i++)
         loop_abandon(&l->loops[i]);
+    logins_engine_gone(sim);
     queue_abandon(l->queue);
     l->next = sim->dead;
     sim->dead = l;
@@ -133,6 +139,7 @@ static void tear_down(struct sim *sim, struct life *l, bool clean)
     workers_free(l->sign);
     if (clean)
         last_turns(l);
+    accounts_free(l->accounts);
     for (unsigned i = 0; i < LOOPS; i++) {
         resolver_release(&l->resolvers[i], clean);
         if (clean)

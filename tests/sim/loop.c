@@ -253,7 +253,7 @@ static void engine_heard(struct wire *w)
         w->peer->unheard(w->peer_ctx);
 }
 
-static void write_out(struct wire *w)
+void wire_write_out(struct wire *w)
 {
     size_t len = buf_len(&w->s.out);
 
@@ -286,7 +286,7 @@ static void do_close(struct stream *s, bool finish)
     if (!w->told)
         engine_heard(w);
     if (finish && w->open)
-        write_out(w);
+        wire_write_out(w);
     w->engine_closed = true;
     w->loop->io = true; /* it is freed at the end of the turn */
     if (w->open)
@@ -303,7 +303,9 @@ static void deadline_fire(struct timer *t)
         return;
     w->told = true;
     engine_heard(w);
-    w->s.events->closed(w->s.ctx, err_make(ERR_TIMEOUT, "deadline"));
+    /* As net/tls.h has it: a handshake leaves no way to say anything more. */
+    w->s.events->closed(w->s.ctx, w->securing ? (struct err){ ERR_TIMEOUT, ETIMEDOUT, "deadline" }
+                                              : err_make(ERR_TIMEOUT, "deadline"));
 }
 
 static struct wire *wire_new(struct sim_loop *l, const struct net_addr *remote)
@@ -504,7 +506,7 @@ static void end_turn(struct sim_loop *l)
         struct wire *w = container_of(it, struct wire, link);
 
         if (w->flush_due && w->open && !w->engine_closed)
-            write_out(w);
+            wire_write_out(w);
         if (w->engine_closed) {
             list_remove(&w->link);
             w->refs--;

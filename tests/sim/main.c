@@ -121,28 +121,27 @@ static void progress(uint64_t done, uint64_t of, unsigned failed)
 
 static void show_counts(const struct counts *c)
 {
-    printf("# %llu messages for %llu recipients: %llu delivered, %llu duplicates, %llu bounced "
-           "(%llu dropped), "
-           "%llu expired, %llu told, %llu warned\n",
-           (unsigned long long)c->messages, (unsigned long long)c->recipients,
-           (unsigned long long)c->delivered, (unsigned long long)c->duplicates,
-           (unsigned long long)c->bounced, (unsigned long long)c->dropped,
-           (unsigned long long)c->expired, (unsigned long long)c->dsns,
-           (unsigned long long)c->warnings);
-    printf("# %llu restarts, %llu in doubt, %llu lost connections, %llu body files, %llu failed "
-           "DNS answers, "
-           "%llu failed commits, %llu orders, %llu reloads, %llu repaired, %llu TLS, %llu failed, %llu steps\n",
-           (unsigned long long)c->restarts, (unsigned long long)c->doubts,
-           (unsigned long long)c->cuts, (unsigned long long)c->blobs,
-           (unsigned long long)c->dns_failures, (unsigned long long)c->commit_failures,
-           (unsigned long long)c->orders, (unsigned long long)c->reloads,
-           (unsigned long long)c->repaired, (unsigned long long)c->tls, (unsigned long long)c->tls_failed,
-           (unsigned long long)c->steps);
-    printf("# %llu told that they were passed on, %llu failures not told as asked, %llu held for a "
-           "time, %llu chunks\n# %llu signed, %llu not, %llu sign workers died\n",
-           (unsigned long long)c->relayed_dsns, (unsigned long long)c->silenced,
-           (unsigned long long)c->held_for, (unsigned long long)c->chunks, (unsigned long long)c->signed_messages,
-           (unsigned long long)c->unsigned_messages, (unsigned long long)c->worker_deaths);
+    static const char *const words[] = {
+#define COUNT(name, text) text,
+        COUNTS(COUNT)
+#undef COUNT
+    };
+    const uint64_t *n = (const uint64_t *)c;
+    size_t column = 0;
+
+    for (size_t i = 0; i < countof(words); i++) {
+        char one[80];
+        size_t len = (size_t)snprintf(one, sizeof one, "%llu %s%s", (unsigned long long)n[i], words[i],
+                                      i + 1 < countof(words) ? ", " : "");
+
+        if (column == 0 || column + len > 100) {
+            printf("%s#", column != 0 ? "\n" : "");
+            column = 1;
+        }
+        printf(" %s", one);
+        column += len;
+    }
+    printf("\n");
 }
 
 /* Seeds from..to, `jobs` at a time; how many failed. */

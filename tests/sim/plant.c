@@ -8,7 +8,8 @@
 const char *const plant_names[PLANT_COUNT] = {
     "none",         "early-ack",  "drop-deferred", "retry-soon", "unscheduled",
     "lose-outcome", "dns-bounce", "no-dsn",        "two-dsns",   "torn-body",
-    "lose-wishes",  "go-early",   "in-clear",
+    "lose-wishes",  "go-early",   "in-clear",      "no-login",   "open-relay",
+    "any-sender",   "any-from",   "no-rate",       "any-password",
 };
 
 /* The wrapped functions have no context of ours. */
@@ -88,6 +89,35 @@ enum smtp_client_tls __wrap_conn_tls_wish(const struct conn *c)
     enum smtp_client_tls wish = __real_conn_tls_wish(c);
 
     return wish == SMTP_CLIENT_TLS_REQUIRED && now(PLANT_IN_CLEAR, 30) ? SMTP_CLIENT_TLS_OPTIONAL : wish;
+}
+
+/* ---- who may send ------------------------------------------------------------------ */
+
+void __wrap_session_offer_login(struct session *s)
+{
+    __real_session_offer_login(s);
+    if (now(PLANT_NO_LOGIN, 100))
+        s->auth.required = false;
+}
+
+enum relay_verdict __wrap_relay_judge(const struct relay_rules *r, bool trusted, const struct mail_path *to)
+{
+    return now(PLANT_OPEN_RELAY, 100) ? RELAY_OK : __real_relay_judge(r, trusted, to);
+}
+
+bool __wrap_session_sender_refused(struct session *s, struct slice sender)
+{
+    return !now(PLANT_ANY_SENDER, 100) && __real_session_sender_refused(s, sender);
+}
+
+bool __wrap_session_owns_from(const struct session *s, struct slice header, struct buf *foreign)
+{
+    return now(PLANT_ANY_FROM, 100) || __real_session_owns_from(s, header, foreign);
+}
+
+bool __wrap_session_charge_user(struct session *s, void (*then)(struct session *s))
+{
+    return !now(PLANT_NO_RATE, 100) && __real_session_charge_user(s, then);
 }
 
 /* ---- outcomes ------------------------------------------------------------------ */

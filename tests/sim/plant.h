@@ -7,6 +7,8 @@
 #include "delivery/conn_internal.h"
 #include "delivery/mx.h"
 #include "mail/dsn.h"
+#include "net/ipc.h"
+#include "relayd/session_internal.h"
 
 #include <lmdb.h>
 
@@ -30,6 +32,17 @@ WRAPPED(void, smtp_client_content, struct smtp_client *c, struct slice bytes, bo
 WRAPPED(struct smtp_server *, smtp_server_new, const struct smtp_server_options *opt,
         const struct smtp_server_handler *handler, void *ctx);
 WRAPPED(enum smtp_client_tls, conn_tls_wish, const struct conn *c);
+WRAPPED(struct err, tls_accept, struct stream *inner, struct tls_server *server, struct stream **out);
+WRAPPED(void, tls_server_unref, struct tls_server *server);
+WRAPPED(struct err, ipc_new, struct loop *l, int fd, const struct ipc_events *events, void *ctx, struct ipc **out);
+WRAPPED(void, ipc_free, struct ipc *i);
+WRAPPED(void, ipc_send, struct ipc *i, struct slice payload, int fd);
+WRAPPED(size_t, ipc_backlog, const struct ipc *i);
+WRAPPED(void, session_offer_login, struct session *s);
+WRAPPED(enum relay_verdict, relay_judge, const struct relay_rules *r, bool trusted, const struct mail_path *to);
+WRAPPED(bool, session_sender_refused, struct session *s, struct slice sender);
+WRAPPED(bool, session_owns_from, const struct session *s, struct slice header, struct buf *foreign);
+WRAPPED(bool, session_charge_user, struct session *s, void (*then)(struct session *s));
 WRAPPED(int, mdb_txn_commit, MDB_txn *txn);
 
 #endif

@@ -4,7 +4,7 @@
  * From then on the wire counts as encrypted. What the server had sent in the
  * clear behind its 220 makes the handshake fail, as it would.
  */
-#include "tests/sim/sim.h"
+#include "tests/sim/plant.h"
 
 #include "net/tls.h"
 
@@ -45,18 +45,43 @@ static void shake_fire(struct timer *t)
     w->secured_due = true;
 }
 
+static void begin(struct wire *w)
+{
+    uint64_t from = w->sim->now_ms;
+
+    if (w->s.tls != NULL || w->securing || !w->open)
+        broken(w->sim, "TLS where there is some already, or no connection");
+    if (from < w->up.busy_until_ms)
+        from = w->up.busy_until_ms; /* the other side has heard what comes before */
+    w->securing = true;
+    w->paused = false;
+    w->shake_timer.fire = shake_fire;
+    timers_arm(&w->sim->timers, &w->shake_timer, from + 1 + roll(w->sim, 2 * w->latency_ms + 1));
+}
+
 struct err sim_secure(struct stream *inner, struct tls_client *client, const struct tls_target *to, struct stream **out)
 {
     struct wire *w = container_of(inner, struct wire, s);
 
-    if (w->s.tls != NULL || w->securing || !w->open)
-        broken(w->sim, "TLS where there is some already, or no connection");
     if (buf_len(&w->s.out) > 0)
         broken(w->sim, "TLS begins before what was said in the clear is sent");
-    w->securing = true;
     w->verify = to->verify == TLS_NAME;
-    w->shake_timer.fire = shake_fire;
-    timers_arm(&w->sim->timers, &w->shake_timer, w->sim->now_ms + 1 + roll(w->sim, 2 * w->latency_ms + 1));
+    begin(w);
     *out = inner;
     return ERR_OK;
+}
+
+/* The server's side, whose stream sends what it still has to say. */
+struct err __wrap_tls_accept(struct stream *inner, struct tls_server *server, struct stream **out)
+{
+    struct wire *w = container_of(inner, struct wire, s);
+
+    wire_write_out(w);
+    begin(w);
+    *out = inner;
+    return ERR_OK;
+}
+
+void __wrap_tls_server_unref(struct tls_server *server)
+{
 }

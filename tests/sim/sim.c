@@ -258,9 +258,37 @@ static void make_signing(struct sim *sim)
     sim->policy.signing_count = sim->other_policy.signing_count = 2;
 }
 
+static void make_listens(struct sim *sim)
+{
+    static const struct settings_listen listens[LISTEN_COUNT] = {
+        [LISTEN_TRUSTED] = { .role = SETTINGS_ROLE_RELAY, .tls = SETTINGS_TLS_OPTIONAL },
+        [LISTEN_SUBMISSION] = { .role = SETTINGS_ROLE_SUBMISSION,
+                                .tls = SETTINGS_TLS_REQUIRED,
+                                .login = SETTINGS_LOGIN_REQUIRED,
+                                .header_from_owned = true },
+        [LISTEN_IMPLICIT] = { .role = SETTINGS_ROLE_SUBMISSION,
+                              .tls = SETTINGS_TLS_IMPLICIT,
+                              .login = SETTINGS_LOGIN_REQUIRED },
+        [LISTEN_EITHER] = { .role = SETTINGS_ROLE_SUBMISSION,
+                            .tls = SETTINGS_TLS_OPTIONAL,
+                            .login = SETTINGS_LOGIN_UNLESS_TRUSTED,
+                            .header_from_owned = true },
+        [LISTEN_STRANGERS] = { .role = SETTINGS_ROLE_RELAY,
+                               .tls = SETTINGS_TLS_OPTIONAL,
+                               .login = SETTINGS_LOGIN_OPTIONAL },
+    };
+
+    memcpy(sim->listens, listens, sizeof listens);
+    for (unsigned i = 0; i < LISTEN_COUNT; i++)
+        sim->listens[i].index = i;
+    sim->settings.listens = sim->listens;
+    sim->settings.listen_count = LISTEN_COUNT;
+}
+
 static void make_settings(struct sim *sim)
 {
     static const struct net_prefix trusted = { { .family = AF_INET, .bytes = { 10 } }, 8 };
+    struct tls_server **tls;
 
     sim->settings = (struct settings){
         .hostname = OWN_NAME,
@@ -273,14 +301,20 @@ static void make_settings(struct sim *sim)
                     .errors = 20,
                     .idle_commands = 100,
                     .received = 50,
+                    .future_release_ms = DAY_MS,
                     .command_timeout_ms = 5 * MINUTE_MS,
                     .data_timeout_ms = 3 * MINUTE_MS,
                     .message_timeout_ms = HOUR_MS },
         .refs = 1,
     };
+    make_listens(sim);
     sim->aliases = alias_rules_new(&(struct alias_options){ .targets_max = 1000 });
     sim->settings.aliases = sim->aliases;
     sim->config = acceptor_config_new(&sim->settings, &sim->policy);
+    tls = mem_zero(LISTEN_COUNT, sizeof(struct tls_server *));
+    for (unsigned i = 0; i < LISTEN_COUNT; i++)
+        tls[i] = (struct tls_server *)sim; /* nobody looks into it */
+    acceptor_config_set_tls(sim->config, tls);
 }
 
 static void make_run(struct sim *sim, const struct options *opt)
@@ -305,6 +339,7 @@ static void make_run(struct sim *sim, const struct options *opt)
     make_settings(sim);
     world_make(sim);
     make_signing(sim);
+    logins_make(sim);
     trace(sim, "first %llu factor %u max %llu doubt %llu expire %llu, %u connections, %u a site",
           (unsigned long long)sim->retry.first_ms, sim->retry.factor_percent,
           (unsigned long long)sim->retry.max_ms, (unsigned long long)sim->retry.doubt_ms,
@@ -366,6 +401,7 @@ struct result sim_run(const struct options *opt)
     plant_begin(NULL);
     acceptor_config_unref(sim->config);
     alias_rules_free(sim->aliases);
+    logins_free(sim);
     ledger_free(sim);
     world_free(sim);
     timers_release(&sim->timers);

@@ -28,6 +28,15 @@
 #define WALL_BASE_MS 1790000000000ull
 #define OWN_NAME     "relay.sim.test"
 
+enum { /* ways in */
+       LISTEN_TRUSTED,    /* of trusted networks, without logins */
+       LISTEN_SUBMISSION, /* STARTTLS and a login */
+       LISTEN_IMPLICIT,   /* TLS from the first byte, and a login */
+       LISTEN_EITHER,     /* a login, or a trusted network */
+       LISTEN_STRANGERS,  /* a relay that strangers may log in to */
+       LISTEN_COUNT,
+};
+
 struct sim;
 struct life;
 struct rcpt;
@@ -50,6 +59,12 @@ enum plant {
     PLANT_LOSE_WISHES,   /* what its sender asked for is forgotten */
     PLANT_GO_EARLY,      /* and when it was to go */
     PLANT_IN_CLEAR,      /* mail that must be encrypted goes in the clear */
+    PLANT_NO_LOGIN,      /* a submission listener wants no login */
+    PLANT_OPEN_RELAY,    /* strangers may send anywhere */
+    PLANT_ANY_SENDER,    /* a user's sender is not looked at */
+    PLANT_ANY_FROM,      /* nor the From field of his message */
+    PLANT_NO_RATE,       /* nor how much he sends */
+    PLANT_ANY_PASSWORD,  /* nor his password, now and then */
     PLANT_COUNT,
     /* Not caught but healed, by the engine's own audit. */
     PLANT_FORGOTTEN, /* a new message is not scheduled */
@@ -68,11 +83,53 @@ struct options {
     bool log;
 };
 
-struct counts { /* what happened, to see that the seeds reach everything */
-    uint64_t steps, messages, recipients, acked, unacked, delivered, duplicates, bounced, expired,
-        dropped, doubts, restarts, dsns, warnings, blobs, cuts, dns_failures, commit_failures,
-        orders, repaired, reloads, tls, tls_failed, relayed_dsns, silenced, held_for, chunks,
-        signed_messages, unsigned_messages, worker_deaths;
+/* What happened, to see that the seeds reach everything: a name, and words for it. */
+#define COUNTS(COUNT)                                                                              \
+    COUNT(messages, "messages")                                                                    \
+    COUNT(recipients, "recipients")                                                                \
+    COUNT(acked, "acknowledged")                                                                   \
+    COUNT(unacked, "whose client never heard")                                                     \
+    COUNT(delivered, "delivered")                                                                  \
+    COUNT(duplicates, "twice")                                                                     \
+    COUNT(bounced, "bounced")                                                                      \
+    COUNT(expired, "expired")                                                                      \
+    COUNT(dropped, "dropped")                                                                      \
+    COUNT(doubts, "in doubt")                                                                      \
+    COUNT(dsns, "notifications")                                                                   \
+    COUNT(warnings, "of delay")                                                                    \
+    COUNT(relayed_dsns, "of being passed on")                                                      \
+    COUNT(silenced, "failures not told as asked")                                                  \
+    COUNT(held_for, "held for a time")                                                             \
+    COUNT(restarts, "restarts")                                                                    \
+    COUNT(cuts, "lost connections")                                                                \
+    COUNT(blobs, "body files")                                                                     \
+    COUNT(chunks, "chunks")                                                                        \
+    COUNT(dns_failures, "failed DNS answers")                                                      \
+    COUNT(commit_failures, "failed commits")                                                       \
+    COUNT(orders, "orders")                                                                        \
+    COUNT(reloads, "reloads")                                                                      \
+    COUNT(repaired, "repaired")                                                                    \
+    COUNT(tls, "TLS out")                                                                          \
+    COUNT(tls_failed, "failed")                                                                    \
+    COUNT(incoming_tls, "TLS in")                                                                  \
+    COUNT(incoming_tls_failed, "failed")                                                           \
+    COUNT(injected, "injections")                                                                  \
+    COUNT(logins, "logins")                                                                        \
+    COUNT(logins_good, "good")                                                                     \
+    COUNT(logins_wrong, "wrong")                                                                   \
+    COUNT(logins_later, "put off")                                                                 \
+    COUNT(accounts_deaths, "deaths of the accounts process")                                       \
+    COUNT(refused_rightly, "refused rightly")                                                      \
+    COUNT(sent_too_much, "over a user's rate")                                                     \
+    COUNT(signed_messages, "signed")                                                               \
+    COUNT(unsigned_messages, "not signed")                                                         \
+    COUNT(worker_deaths, "deaths of sign workers")                                                 \
+    COUNT(steps, "steps")
+
+struct counts {
+#define COUNT(name, words) uint64_t name;
+    COUNTS(COUNT)
+#undef COUNT
 };
 
 /* One mark of `what` when the engine has been given the bytes up to `offset`. */
@@ -152,6 +209,8 @@ struct wire {
     struct tls_info tls;
     unsigned refs;
 };
+
+void wire_write_out(struct wire *w); /* the engine's output, on its way now */
 
 /* secure.c */
 struct err sim_secure(struct stream *inner, struct tls_client *client, const struct tls_target *to,
@@ -276,6 +335,7 @@ struct life {          /* from a start to a crash */
     struct resolver *resolver_list[LOOPS];
     struct acceptor acceptors[LOOPS];
     struct clients *clients;
+    struct accounts *accounts;
     struct queue *queue;
     struct history *history;
     struct dispatch *dispatch;
@@ -320,6 +380,9 @@ struct msg {
     size_t count;
     uint64_t id; /* 0: not known yet */
     bool acked, committed;
+    const char *forbidden;       /* why it must not be taken; or NULL */
+    bool by_sender;              /* its From field is another's: the envelope says who signs */
+    const struct domain *forged; /* that of its From field, which is not its sender's; or NULL */
     bool envid;                 /* its MAIL says ENVID=E<token> */
     uint64_t hold_s;            /* HOLDFOR; 0: none */
     uint64_t release_ms;        /* not before; as early as it can be */
@@ -363,6 +426,28 @@ int ledger_accept_dsn(struct sim *sim, struct slice to, struct slice content);
 void audit_store(struct sim *sim);    /* schedule, store and ledger agree */
 void audit_recovery(struct sim *sim); /* after a start */
 void audit_end(struct sim *sim);      /* all is over */
+
+/* ---- logins.c: the accounts process ------------------------------------------------------------ */
+
+struct user {
+    char name[80];
+    const char *password;
+    bool sender_any;     /* else: from the first domain only */
+    bool always_limited;
+    unsigned messages_per_hour, recipients_per_hour;
+    uint64_t let_in;     /* logins of his that were found good */
+    uint64_t granted;    /* messages he was allowed */
+    uint64_t told;       /* and clients of his were told to go on with */
+};
+
+struct logins;
+
+void logins_make(struct sim *sim);
+void logins_free(struct sim *sim);
+void logins_engine_started(struct sim *sim); /* it is to be linked */
+void logins_engine_gone(struct sim *sim);    /* it crashed */
+struct user *user_some(struct sim *sim, bool victim);
+bool user_owns(const struct user *u, const struct domain *d);
 
 /* ---- clients --------------------------------------------------------------------------------- */
 
@@ -415,7 +500,8 @@ struct sim {
     bool commit_fails_now;
     int commit_error;
     struct settings settings;
-    struct settings_listen listen;
+    struct settings_listen listens[LISTEN_COUNT];
+    struct logins *logins;
     struct alias_rules *aliases; /* none: an address is itself */
     struct acceptor_config *config;
     uint64_t hash; /* of the trace */
