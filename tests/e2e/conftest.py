@@ -9,6 +9,7 @@ import pytest
 
 from lab import ports, wait
 from lab import relayd as relayd_module
+from lab import dovecot as dovecot_module
 from lab import postfix as postfix_module
 from lab.dns import Dns, FakeDns
 from lab.pki import Pki
@@ -90,6 +91,12 @@ class Lab:
         server = postfix_module.Postfix(self.folder / f"postfix{len(self.others)}", **options)
         self._keep(server)
         return server.start()
+
+    def dovecot(self, users, **options):
+        reason = dovecot_module.available()
+        if reason:
+            pytest.skip(reason)
+        return self._keep(dovecot_module.Dovecot(self.folder / f"dovecot{len(self.others)}", users, **options))
 
     def smtp_sink(self, *args):
         return self._keep(postfix_module.SmtpSink(self.folder / f"smtp-sink{len(self.others)}", *args))

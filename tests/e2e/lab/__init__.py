@@ -6,6 +6,7 @@ sink.py     a scriptable SMTP server, the far end, with TLS and logins
 pki.py      certificates, good and bad
 client.py   a scriptable SMTP client that sends exactly the bytes it is told
 postfix.py  a real Postfix on high ports, and smtp-source and smtp-sink
+dovecot.py  a real Dovecot, for its logins
 tools.py    swaks and curl
 submit.py   clients that log in: by hand, msmtp, nodemailer
 mail.py     messages to send, bounces to read
