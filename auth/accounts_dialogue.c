@@ -3,7 +3,8 @@
  * Nothing about it tells a stranger whether a user exists: a name nobody has
  * costs the same hash, fails with the same words, and every failure is
  * answered at a time counted from its beginning (see auth/bans.h), later than
- * any hash takes.
+ * any hash takes. A command of the admin's is asked about strange names only,
+ * and takes what it takes: failures of all names keep pace with it.
  */
 #include "auth/accounts_inside.h"
 
@@ -135,12 +136,29 @@ static void log_failure(struct dialogue *d, const char *why)
                 d->mechanism, why, named ? ", sasl_username=" : "", named ? d->name : "");
 }
 
+#define PACE_KEPT_MS (10u * 60 * 1000)
+
+/* The pace is the slowest answer of late, up to the next whole delay: the
+ * command's own answers then come with the others. */
+static void keep_pace(struct accounts_server *s, uint64_t took_ms)
+{
+    uint64_t pace_ms = (took_ms / s->failure_delay_ms + 1) * s->failure_delay_ms;
+
+    if (pace_ms < s->command_pace_ms && s->loop->now_ms - s->command_paced_ms < PACE_KEPT_MS)
+        return;
+    s->command_pace_ms = pace_ms;
+    s->command_paced_ms = s->loop->now_ms;
+}
+
 static void fail(struct dialogue *d, const char *why)
 {
     struct accounts_server *s = d->server;
+    uint64_t delay_ms = bans_failure(s->bans, s->loop->now_ms, &d->addr, d->key);
 
     log_failure(d, why);
-    end_at(d, ACCOUNTS_DENIED, bans_failure(s->bans, s->loop->now_ms, &d->addr, d->key));
+    if (s->config->c.command != NULL && delay_ms < s->command_pace_ms)
+        delay_ms = s->command_pace_ms;
+    end_at(d, ACCOUNTS_DENIED, delay_ms);
 }
 
 static void refuse(struct dialogue *d)
@@ -233,6 +251,8 @@ static void check_done(struct hash_job *job, bool dropped)
     struct dialogue *d = container_of(job, struct dialogue, job);
 
     d->job_runs = false;
+    if (d->check == CHECK_COMMAND && !dropped)
+        keep_pace(d->server, d->server->loop->now_ms - d->step_began_ms);
     if (d->cancelled)
         dialogue_free(d);
     else if (dropped)

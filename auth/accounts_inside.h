@@ -37,6 +37,7 @@ struct accounts_server {
     struct sasl *sasl;
     struct bans *bans;
     uint64_t failure_delay_ms; /* of a first one, and of a refusal */
+    uint64_t command_pace_ms, command_paced_ms; /* see accounts_dialogue.c; when it was found */
     struct verified *verified;
     struct rates *rates;
     struct passwd_file *file; /* NULL: none configured */

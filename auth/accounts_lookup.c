@@ -5,6 +5,8 @@
 #include "base/log.h"
 #include "net/digest.h"
 
+#include <string.h>
+
 static void damaged(const char *key, struct err e)
 {
     char text[256];
@@ -39,6 +41,8 @@ void account_find(struct accounts_server *s, const char *name, struct account *o
     out->hash = table != NULL ? passwd_find(table, out->key) : NULL;
     if (out->hash != NULL) {
         out->source = ACCOUNT_FILE;
+        if (strcmp(out->hash, PASSWD_LOCKED) == 0)
+            out->hash = "";
     } else {
         out->source = s->config->c.command != NULL ? ACCOUNT_COMMAND : ACCOUNT_NONE;
         out->hash = s->config->c.command != NULL ? ACCOUNT_COMMAND_HASH : "";

@@ -22,6 +22,7 @@ struct entry {
     uint64_t count_ms; /* failures times FALL_MS, as of last_ms */
     uint64_t last_ms, until_ms, struck_ms;
     unsigned strikes;
+    unsigned told; /* failures that led to the refusal which lasts until until_ms */
     UT_hash_handle hh; /* in the order they were last touched */
     char what[];
 };
@@ -203,6 +204,7 @@ static unsigned entry_count(struct entry *e, uint64_t now_ms, unsigned limit, ui
     e->until_ms = now_ms + (ban_ms < ban_max_ms ? ban_ms : ban_max_ms);
     e->struck_ms = e->until_ms;
     e->strikes++;
+    e->told = failures;
     e->count_ms = (limit / 2) * FALL_MS; /* afterwards there are some tries, not all of them */
     e->last_ms = e->until_ms;
     return failures;
@@ -260,7 +262,7 @@ static bool each_of(struct entry *table, bool is_user, uint64_t now_ms,
         struct bans_view v = {
             .what = e->what,
             .is_user = is_user,
-            .failures = failures_of(refused ? e->count_ms : count_now(e, now_ms)),
+            .failures = refused ? e->told : failures_of(count_now(e, now_ms)),
             .refused_ms = refused ? e->until_ms - now_ms : 0,
         };
 

@@ -23,7 +23,7 @@
 
 struct bans;
 
-#define BANS_DELAY_MS 1000u /* of a first failure; longer than any hash takes */
+#define BANS_DELAY_MS 1000u /* of a first failure; longer than any hash takes; see also accounts_dialogue.c */
 
 struct bans *bans_new(uint64_t first_delay_ms);
 void bans_free(struct bans *b); /* NULL is fine */
@@ -40,7 +40,7 @@ void bans_success(struct bans *b, uint64_t now_ms, const struct net_addr *client
 struct bans_view {
     const char *what;     /* an address, a network "2001:db8::/64", or a user */
     bool is_user;
-    unsigned failures;    /* as they count now */
+    unsigned failures;    /* as they count now; while refused, those that led to it */
     uint64_t refused_ms;  /* still; 0 = slowed only */
 };
 /* Those that count still. False from visit ends it. */

@@ -80,11 +80,15 @@ static const char *take_line(struct passwd_table *t, struct slice text, const ch
         return "there is no colon in it";
     if (!user_key(name, domain, key))
         return "the name is no address, nor the local part of one";
-    if (!take_scheme(&hash, &plain, &why) || !hash_usable(hash, plain, &why))
-        return why;
     HASH_FIND_STR(t->lines, key, line);
     if (line != NULL)
         return "a second line for this user; the first counts";
+    if (!take_scheme(&hash, &plain, &why) || !hash_usable(hash, plain, &why)) {
+        plain = false;
+        hash = SLICE(PASSWD_LOCKED); /* he is the file's all the same: nobody else is asked about him */
+    } else {
+        why = NULL;
+    }
     line = mem_zero(1, sizeof *line + strlen(key) + 1);
     strcpy(line->key, key);
     if (plain) {
@@ -95,7 +99,7 @@ static const char *take_line(struct passwd_table *t, struct slice text, const ch
         line->hash = mem_dup(hash.ptr, hash.len);
     }
     HASH_ADD_STR(t->lines, key, line);
-    return NULL;
+    return why;
 }
 
 struct passwd_table *passwd_parse(struct slice text, const char *domain,

@@ -15,7 +15,7 @@ struct sasl {
 
 static const struct mechanism {
     const char *name;
-    bool client_first, password, scram;
+    bool client_first, password, scram; /* client_first: its first word says something */
 } mechanisms[] = {
     { "PLAIN", true, true, false },
     { "LOGIN", false, true, false },
@@ -294,6 +294,10 @@ void sasl_step(struct sasl_session *s, struct slice response, bool has_response,
     if (first && !has_response && s->mechanism->client_first) {
         s->steps--; /* the client's first word is still to come */
         *out = (struct sasl_step){ .state = SASL_CHALLENGE };
+        return;
+    }
+    if (first && response.len == 0 && s->mechanism->client_first && s->external == NULL) {
+        failed(out, "an empty first response"); /* the library would ask once more (RFC 4954 section 4) */
         return;
     }
     if (is_downgraded(s, response)) {

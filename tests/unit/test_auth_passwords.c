@@ -140,11 +140,16 @@ static void test_passwd_lines(void **state)
     unsigned problems = 0;
     struct passwd_table *t = passwd_parse(slice_str(text), "home.test", count_problem, &problems);
 
-    assert_int_equal(passwd_count(t), 2);
+    assert_int_equal(passwd_count(t), 6);
     assert_int_equal(problems, 7);
     assert_string_equal(passwd_find(t, "joe@example.com"), "{PLAIN}pa"); /* a colon ends it */
     assert_string_equal(passwd_find(t, "ann@home.test"), "$6$salt$0123456789abcdef");
-    assert_null(passwd_find(t, "locked@home.test"));
+    assert_string_equal(passwd_find(t, "locked@home.test"), PASSWD_LOCKED);
+    assert_string_equal(passwd_find(t, "empty@home.test"), PASSWD_LOCKED);
+    assert_string_equal(passwd_find(t, "odd@home.test"), PASSWD_LOCKED);
+    assert_string_equal(passwd_find(t, "short@home.test"), PASSWD_LOCKED);
+    assert_null(passwd_find(t, "other@home.test"));
+    assert_false(passwd_verify(SLICE("!"), PASSWD_LOCKED));
     assert_true(passwd_verify(SLICE("pa"), passwd_find(t, "joe@example.com")));
     assert_false(passwd_verify(SLICE("{PLAIN}pa"), passwd_find(t, "joe@example.com")));
     passwd_table_free(t);

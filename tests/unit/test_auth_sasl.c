@@ -112,9 +112,7 @@ static void test_plain_malformed(void **state)
 
         begin(f, "PLAIN", SLICE_EMPTY, NULL);
         s = step(f, rows[i]);
-        if (s.state == SASL_CHALLENGE) /* nothing at all: asked again */
-            s = step(f, rows[i]);
-        assert_true(s.state == SASL_FAILED || (s.state == SASL_CHALLENGE && rows[i].len == 0));
+        assert_int_equal(s.state, SASL_FAILED);
     }
 }
 

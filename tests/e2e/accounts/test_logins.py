@@ -123,6 +123,41 @@ def test_command(lab, folder):
     assert attempt(daemon.port, "plain", "tom@example.net", "right")[0] == 535
 
 
+def test_a_slow_command_does_not_tell_who_exists(lab, folder):
+    """Only strange names are asked of it; the others' failures take as long."""
+    script, asked, users = folder / "check", folder / "asked", folder / "users"
+    script.write_text(
+        f"#!/bin/sh\ntr '\\0' '\\n' <&3 | {{ read user; echo \"$user\" >>{asked}; }}\nsleep 1.4\nexit 0\n"
+    )
+    script.chmod(0o755)
+    asked.touch()
+    asked.chmod(0o666)
+    users.write_text("file@example.org:{PLAIN}silver\nlocked@example.org:!$6$abc$0123456789abcdef\n")
+    users.chmod(0o644)
+    daemon = lab.relayd(
+        listen=SUBMISSION, trusted=None, extra=f"accounts {{ command {script}; file {users}; domain example.org }}"
+    )
+    daemon.ctl("user", "add", "joe@example.org", "--password-stdin", input="secret\n")
+    # It says yes to everybody, but these it is not asked about.
+    assert attempt(daemon.port, "plain", "else@example.org", "any", source="127.0.4.9")[0] == 235
+    script.write_text(script.read_text().replace("exit 0", "exit 1"))
+    attempt(daemon.port, "plain", "first@example.org", "wrong", source="127.0.4.10")
+    times = []
+    for n, user in enumerate(["joe", "file", "locked", "nobody", "???"]):
+        code, seconds = attempt(daemon.port, "plain", user, "wrong", source=f"127.0.4.{n + 1}")
+        assert code == 535, user
+        times.append(seconds)
+    assert min(times) >= 1.9 and max(times) - min(times) < 0.4, times
+    assert asked.read_text().split() == ["else@example.org", "first@example.org", "nobody", "???"]
+
+
+def test_the_list_says_how_many_failures_led_to_a_refusal(daemon):
+    for n in range(10):
+        attempt(daemon.port, "plain", f"u{n}@example.com", "wrong", source="127.0.5.1")
+    row = [r for r in daemon.json("bans")["rows"] if r.get("client") == "127.0.5.1"][0]
+    assert row["refused"] and int(row["failures"]) == 10, row
+
+
 def refused(daemon):
     return {r["client"] for r in daemon.json("bans")["rows"] if r.get("client") and r["refused"]}
 
