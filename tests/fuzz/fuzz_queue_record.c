@@ -15,11 +15,14 @@ static bool rewrite_message(struct slice record, struct buf *out)
 {
     struct message m = { 0 };
     bool header_inline, again;
+    size_t added = record.len > 0 && record.ptr[0] == 1 ? 4 : 0; /* by the newer version */
 
     if (err_failed(record_message_get(record, &m, &header_inline)))
         return false;
-    if (header_inline)
-        m.header_bytes = m.header.len; /* its reader compares them: queue/load.c */
+    /* Its reader compares them (queue/load.c); one too large is stored apart. */
+    m.header_bytes = m.header.len;
+    if (!header_inline || record.len + added > RECORD_LEAF_MAX - 7)
+        m.header_bytes = RECORD_LEAF_MAX;
     record_message_put(out, &m, &again);
     return true;
 }
