@@ -26,16 +26,16 @@ def test_load_and_kills_happened(result):
     assert result.logins > 20
 
 
-def test_nothing_acknowledged_is_lost(result):
+def test_1_nothing_acknowledged_is_lost(result):
     assert result.lost == []
 
 
-def test_nothing_arrives_torn(result):
+def test_1_nothing_arrives_torn(result):
     assert result.torn == []
     assert result.unknown == []
 
 
-def test_duplicates_are_at_most_those_in_flight(result):
+def test_1_duplicates_are_at_most_those_in_flight(result):
     assert result.duplicates <= result.duplicates_allowed
 
 

@@ -52,7 +52,7 @@ static void test_shape_and_cleaning(void **state)
 }
 
 /* Nobody reads the pipe: callers must not wait, and what is lost is counted. */
-static void test_stuck_reader(void **state)
+static void test_46_stuck_reader(void **state)
 {
     char text[1024];
     char sink[65536];
@@ -78,7 +78,7 @@ static void test_stuck_reader(void **state)
 
 /* Nobody will ever read: the loss is counted once a line, and telling of it
  * does not become a loop of its own. */
-static void test_closed_reader(void **state)
+static void test_46_closed_reader(void **state)
 {
     uint64_t before, after;
 
@@ -101,8 +101,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shape_and_cleaning),
-        cmocka_unit_test(test_stuck_reader),
-        cmocka_unit_test(test_closed_reader),
+        cmocka_unit_test(test_46_stuck_reader),
+        cmocka_unit_test(test_46_closed_reader),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -57,7 +57,7 @@ static void test_options_are_inherited(void **state)
     assert_true(on);
 }
 
-static void test_out_of_descriptors(void **state)
+static void test_35_out_of_descriptors(void **state)
 {
     struct fixture *f = *state;
     struct rlimit old, tight;
@@ -90,7 +90,7 @@ static void test_out_of_descriptors(void **state)
         close(peers[i]);
 }
 
-static void test_reserve_of_descriptors(void **state)
+static void test_35_reserve_of_descriptors(void **state)
 {
     struct fixture *f = *state;
     struct rlimit old, tight;
@@ -130,8 +130,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         EACH(test_accept),
         EACH(test_options_are_inherited),
-        EACH(test_out_of_descriptors),
-        EACH(test_reserve_of_descriptors),
+        EACH(test_35_out_of_descriptors),
+        EACH(test_35_reserve_of_descriptors),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

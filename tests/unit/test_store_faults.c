@@ -247,7 +247,7 @@ static int teardown(void **state)
     return 0;
 }
 
-static void test_sync_fails_once(void **state)
+static void test_4_sync_fails_once(void **state)
 {
     struct fix *f = *state;
     int syncs;
@@ -289,7 +289,7 @@ static void test_open_syncs_the_name(void **state)
     assert_true(stored(f, 1, 3));
 }
 
-static void test_sync_fails_always(void **state)
+static void test_4_sync_fails_always(void **state)
 {
     struct fix *f = *state;
 
@@ -346,7 +346,7 @@ static void test_meta_write_fails(void **state)
     assert_true(stored(f, 3, 3));
 }
 
-static void test_no_space_once(void **state)
+static void test_5_no_space_once(void **state)
 {
     struct fix *f = *state;
 
@@ -416,7 +416,7 @@ static void test_every_call(void **state)
     assert_in_range(visited, 100, 10000);
 }
 
-static void test_slow_sync(void **state)
+static void test_49_slow_sync(void **state)
 {
     struct fix *f = *state;
     struct test_job jobs[50];
@@ -465,7 +465,7 @@ static void fill(const char *path, bool to_the_last_byte)
     close(fd);
 }
 
-static void test_disk_full(void **state)
+static void test_5_disk_full(void **state)
 {
     struct fix *f = *state;
     static char folder[128];
@@ -580,15 +580,15 @@ static void test_blob_faults(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_sync_fails_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_4_sync_fails_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_open_syncs_the_name, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_sync_fails_always, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_4_sync_fails_always, setup, teardown),
         cmocka_unit_test_setup_teardown(test_meta_write_fails, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_no_space_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_5_no_space_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_spill_fails, setup, teardown),
         cmocka_unit_test_setup_teardown(test_every_call, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_slow_sync, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_disk_full, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_49_slow_sync, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_5_disk_full, setup, teardown),
         cmocka_unit_test_setup_teardown(test_blob_faults, setup, teardown),
     };
 

@@ -317,7 +317,7 @@ static void big_done(struct store_job *j, struct err e)
     ++*container_of(j, struct big_job, job)->done;
 }
 
-static void test_map_full(void **state)
+static void test_7_map_full(void **state)
 {
     struct fix *f = *state;
     struct big_job jobs[100];
@@ -533,7 +533,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_batch_borders, setup_stepped, teardown),
         cmocka_unit_test_setup_teardown(test_stepped_order, setup_stepped, teardown),
         cmocka_unit_test_setup_teardown(test_abandon, setup_stepped, teardown),
-        cmocka_unit_test_setup_teardown(test_map_full, setup_stepped, teardown),
+        cmocka_unit_test_setup_teardown(test_7_map_full, setup_stepped, teardown),
         cmocka_unit_test_setup_teardown(test_many_threads, setup_threads, teardown),
         cmocka_unit_test_setup_teardown(test_close_finishes, setup_threads, teardown),
         cmocka_unit_test_setup_teardown(test_compaction, setup_stepped, teardown),

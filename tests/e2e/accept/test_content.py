@@ -33,7 +33,7 @@ def begin(client):
 @pytest.mark.asan
 @pytest.mark.parametrize("end", [e for e in ENDS if b"\r\n.\r\n" not in e])
 @pytest.mark.parametrize("how", ["burst", "bytes"])
-def test_nothing_is_smuggled_in(relay, end, how):
+def test_9_nothing_is_smuggled_in(relay, end, how):
     daemon, sink = relay
     with Client(daemon.port) as client:
         begin(client)
@@ -46,7 +46,7 @@ def test_nothing_is_smuggled_in(relay, end, how):
 
 
 @pytest.mark.parametrize("bad", [b"a\rb", b"a\nb", b"a\n", b"\n", b"\r", b"a\r\r\n"])
-def test_bare_line_ends_are_refused_in_chunks_too(relay, bad):
+def test_9_bare_line_ends_are_refused_in_chunks_too(relay, bad):
     daemon, sink = relay
     with Client(daemon.port) as client:
         client.ehlo()
@@ -151,7 +151,7 @@ def test_a_header_without_end_is_refused(relay):
     assert sink.seen == []
 
 
-def test_size_is_told_and_kept(lab):
+def test_20_size_is_told_and_kept(lab):
     daemon = lab.relayd(routes="route default hold", limits="message_size 100K")
     with Client(daemon.port) as client:
         client.ehlo()
@@ -175,7 +175,7 @@ def test_our_received_field_names_client_protocol_and_id(relay):
         assert part in received, received
 
 
-def test_a_message_going_in_circles_is_refused(relay):
+def test_50_a_message_going_in_circles_is_refused(relay):
     daemon, sink = relay
     trace = "".join(f"Received: from h{n}.test by h{n + 1}.test; Mon, 2 Feb 2026 10:00:00 +0000\r\n" for n in range(51))
     reply = send(daemon.port, "a@client.test", "b@dest.test", trace.encode() + mail.message())
@@ -219,7 +219,7 @@ def test_a_client_that_only_stops_sending_gets_its_replies(relay):
     [b"Subject: x\r\n\r\n", b"Subject: endless", b"Subject: x\r\n\r\nrefused\nalready\r\n"],
     ids=["body", "header", "refused"],
 )
-def test_a_message_that_trickles_in_for_ever_ends(lab, begin_of_it):
+def test_38_a_message_that_trickles_in_for_ever_ends(lab, begin_of_it):
     daemon = lab.relayd(limits="message_timeout 1s", routes="route default hold")
     with Client(daemon.port) as client:
         begin(client)

@@ -87,7 +87,7 @@ def test_recipients_beyond_the_limit_wait_for_another_transaction(lab):
         assert client.data(mail.message()).code == 250
 
 
-def test_connections_of_one_client_are_limited(lab):
+def test_39_connections_of_one_client_are_limited(lab):
     daemon = lab.relayd(routes="route default hold", limits="connections_per_client 3")
     held = [Client(daemon.port) for _ in range(3)]
     with Client(daemon.port) as fourth:
@@ -105,7 +105,7 @@ def test_connections_of_one_client_are_limited(lab):
         client.close()
 
 
-def test_an_idle_client_is_told_and_cut(lab):
+def test_38_an_idle_client_is_told_and_cut(lab):
     daemon = lab.relayd(routes="route default hold", limits="command_timeout 1s")
     with Client(daemon.port) as client:
         assert client.reply().code == 421

@@ -67,7 +67,7 @@ TRICKS = [
 
 
 @pytest.mark.parametrize("recipient", TRICKS)
-def test_a_stranger_does_not_get_through(guarded, recipient):
+def test_10_a_stranger_does_not_get_through(guarded, recipient):
     daemon, sink = guarded
     with Client(daemon.port, source=STRANGER) as client:
         client.ehlo()
@@ -98,7 +98,7 @@ INSIDE = [
 
 
 @pytest.mark.parametrize("door", DOORS)
-def test_no_door_lets_a_stranger_through(lab, door):
+def test_10_no_door_lets_a_stranger_through(lab, door):
     listen, source, header, before = DOORS[door]
     daemon = lab.relayd(
         trusted="127.0.0.1/32, 127.0.0.9/32",
@@ -155,7 +155,7 @@ def test_a_forged_sender_is_no_key(guarded, sender):
         b"EHLO localhost\r\n",
     ],
 )
-def test_claims_about_the_client_are_ignored(guarded, before):
+def test_11_claims_about_the_client_are_ignored(guarded, before):
     daemon, _ = guarded
     with Client(daemon.port, source=STRANGER) as client:
         client.command(before)

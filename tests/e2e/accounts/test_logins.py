@@ -162,7 +162,7 @@ def refused(daemon):
     return {r["client"] for r in daemon.json("bans")["rows"] if r.get("client") and r["refused"]}
 
 
-def test_brute_force(daemon):
+def test_52_brute_force(daemon):
     """A hundred connections that guess as fast as they are let: good logins take less than two
     seconds all the while, known there or not, and the guessers are refused."""
     over = threading.Event()
@@ -202,7 +202,7 @@ def test_brute_force(daemon):
             g.join()
 
 
-def test_nobody_is_locked_out_by_others(daemon):
+def test_52_nobody_is_locked_out_by_others(daemon):
     """Guessing at joe from elsewhere does not keep joe from where he always is."""
     home = "127.0.6.1"
     assert attempt(daemon.port, "plain", "joe@example.com", "secret", source=home)[0] == 235

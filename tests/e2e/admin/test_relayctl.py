@@ -148,7 +148,7 @@ class TestCat:
 
     @pytest.mark.parametrize("down", [False, True])
     @pytest.mark.parametrize("cut", [False, True])
-    def test_a_damaged_file_is_not_passed_off_as_the_message(self, held, down, cut):
+    def test_12_a_damaged_file_is_not_passed_off_as_the_message(self, held, down, cut):
         daemon, _ = held
         queue_id, content = self.posted(daemon, "file")
         (file,) = [path for path in daemon.directory.rglob(f"body/*/{queue_id}") if path.is_file()]
@@ -306,7 +306,7 @@ def test_json_is_one_document(held):
 class TestDown:
     """Without a daemon: what can be read is read, the rest says so."""
 
-    def test_reading_works(self, held):
+    def test_61_reading_works(self, held):
         daemon, _ = held
         queue_id = post(daemon)
         before = daemon.json("show", queue_id)
@@ -335,7 +335,7 @@ class TestDown:
         daemon.stop()
         assert daemon.ctl(command, check=False).returncode in (EX_UNAVAILABLE, EX_TEMPFAIL)
 
-    def test_a_hung_engine_is_named_within_seconds(self, held):
+    def test_61_a_hung_engine_is_named_within_seconds(self, held):
         daemon, _ = held
         engine = daemon.engine()
         assert engine, daemon.children()

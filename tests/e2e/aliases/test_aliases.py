@@ -108,7 +108,7 @@ def test_where_it_leads(aliased, recipient, want):
         ("admin@far.test", 550, "5.7.1"),
     ],
 )
-def test_refused_in_the_session(aliased, recipient, code, status):
+def test_60_refused_in_the_session(aliased, recipient, code, status):
     """No backscatter: whoever is unknown is refused at RCPT and no notice is made."""
     daemon, sink = aliased
     with Client(daemon.port, source=STRANGER) as client:

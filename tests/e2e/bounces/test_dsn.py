@@ -94,7 +94,7 @@ def test_all_recipients_refused_sends_no_content(relay):
     assert len(sink.seen) == 1
 
 
-def test_the_null_sender_gets_no_bounce(relay):
+def test_16_the_null_sender_gets_no_bounce(relay):
     daemon, sink = relay
     refusing(sink)
     queue_id = post(daemon, sender="")
@@ -103,7 +103,7 @@ def test_the_null_sender_gets_no_bounce(relay):
     assert sink.messages == []
 
 
-def test_a_bounce_that_bounces_is_dropped(relay):
+def test_16_a_bounce_that_bounces_is_dropped(relay):
     daemon, sink = relay
     sink.on("rcpt", "550 5.1.1 nobody is here")
     queue_id = post(daemon)
@@ -163,7 +163,7 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize("reply", HOSTILE)
-def test_hostile_refusals_make_a_clean_bounce(relay, reply):
+def test_21_hostile_refusals_make_a_clean_bounce(relay, reply):
     daemon, sink = relay
     refusing(sink, reply)
     post(daemon)
@@ -190,7 +190,7 @@ def test_a_large_message_comes_back_without_its_body(relay):
     assert "huge" in mail.Bounce(report.content).returned.as_string()
 
 
-def test_bounces_survive_a_restart(lab):
+def test_15_bounces_survive_a_restart(lab):
     sink = lab.sink()
     daemon = lab.relayd(
         extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}", routes="route default via sink"

@@ -191,7 +191,7 @@ def test_mail_without_8bit_passes_unchanged_to_such_a_server(lab):
     assert mail.after_trace(sink.wait(1)[0].content) == content
 
 
-def test_a_slow_site_does_not_delay_others(lab):
+def test_41_a_slow_site_does_not_delay_others(lab):
     from lab.sink import HANG
 
     slow, quick = lab.sink(), lab.sink()

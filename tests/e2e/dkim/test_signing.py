@@ -224,7 +224,7 @@ def test_notices_are_signed(lab):
     assert b"d=relay.test" in signatures(notice.content)[0]
 
 
-def test_killed_workers_lose_nothing(lab):
+def test_1_killed_workers_lose_nothing(lab):
     daemon, sink = signing(lab)
     keys = records(daemon)
     for n in range(60):
@@ -266,7 +266,7 @@ def test_keys_from_files(lab, folder):
 
 
 @pytest.mark.parametrize("fault", ["missing", "broken", "for everybody"])
-def test_a_key_that_cannot_be_used_defers(lab, folder, fault):
+def test_51_a_key_that_cannot_be_used_defers(lab, folder, fault):
     path = folder / "s1.pem"
     if fault == "broken":
         path.write_text("no key at all\n")

@@ -68,7 +68,7 @@ def test_a_refused_chunk(lab, answer, event):
     daemon.wait_empty()
 
 
-def test_lost_after_the_last_chunk_is_in_doubt(lab):
+def test_8_lost_after_the_last_chunk_is_in_doubt(lab):
     daemon, sink = usual(lab)
     sink.on("eod", [CLOSE])
     queue_id = send(daemon.port, "a@client.test", "b@dest.test", mail.message(body=mail.big_body(100_000))).queue_id

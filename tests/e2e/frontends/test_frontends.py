@@ -82,7 +82,7 @@ def test_the_named_address_counts(fronted, header, relays):
         assert may_relay(client) == relays
 
 
-def test_trust_in_loopback_is_for_those_we_see(lab):
+def test_11_trust_in_loopback_is_for_those_we_see(lab):
     """Nobody's `trusted`: programs of this machine may relay, not whoever a front end calls 127.0.0.1."""
     daemon = lab.relayd(trusted=None, listen=f"proxy_protocol from {FRONT}; xclient from 127.0.0.8",
                         routes="route default hold")
@@ -149,7 +149,7 @@ def test_a_silent_or_gone_front_end_costs_nothing(fronted):
 
 
 @pytest.mark.parametrize("header", [v1(INSIDE), v2(INSIDE), v1("127.0.0.1")])
-def test_strangers_are_who_they_are(fronted, header):
+def test_11_strangers_are_who_they_are(fronted, header):
     """Whoever is not declared is served, and his header is no command."""
     daemon, sink = fronted
     with Client(daemon.port, source=STRANGER) as client:
@@ -208,7 +208,7 @@ def test_xclient_from_a_declared_host(fronted):
     daemon.wait_log(rf"127\.0\.0\.8 speaks for unknown\[{INSIDE}\]")
 
 
-def test_xclient_from_anybody_else(fronted):
+def test_11_xclient_from_anybody_else(fronted):
     daemon, _ = fronted
     with Client(daemon.port, source=STRANGER) as client:
         client.ehlo()

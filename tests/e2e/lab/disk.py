@@ -1,6 +1,7 @@
 """A disk that is slow, bad or full below a daemon's state folder."""
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -53,15 +54,27 @@ class Disk:
 class SmallDisk:
     """A tmpfs of its own size; only root may make one."""
 
-    def __init__(self, directory, size):
+    def __init__(self, directory, size, inodes=0):
+        """inodes: so many files and folders at most; 0: as many as there is room for."""
         self.path = Path(directory)
         self.path.mkdir(parents=True)
         subprocess.run(
-            ["mount", "-t", "tmpfs", "-o", f"size={size},mode=0755", "relayd-test", self.path],
+            ["mount", "-t", "tmpfs", "-o", f"size={size},nr_inodes={inodes},mode=0755", "relayd-test", self.path],
             check=True,
             capture_output=True,
         )
         self.filler = self.path / "filler"
+
+    def take_inodes(self):
+        self.filler.mkdir()
+        for n in range(1_000_000):
+            try:
+                (self.filler / str(n)).touch()
+            except OSError:
+                return
+
+    def give_inodes(self):
+        shutil.rmtree(self.filler)
 
     @property
     def free(self):
@@ -81,3 +94,37 @@ class SmallDisk:
 
     def stop(self):
         subprocess.run(["umount", self.path], check=False, capture_output=True)
+
+
+class FailingDisk:
+    """An ext4 of its own that turns read-only when told, as after an error of its disk."""
+
+    def __init__(self, folder, size="96M"):
+        self.image, self.path = Path(folder) / "image", Path(folder) / "mounted"
+        self.path.mkdir(parents=True)
+        self.mounted = False
+        subprocess.run(["truncate", "-s", size, self.image], check=True)
+        subprocess.run(["mkfs.ext4", "-q", "-e", "remount-ro", self.image], check=True, capture_output=True)
+
+    def mount(self):
+        subprocess.run(["mount", "-o", "loop", self.image, self.path], check=True, capture_output=True)
+        self.mounted = True
+        self.path.chmod(0o755)
+
+    def fail(self):
+        device = subprocess.run(
+            ["findmnt", "-no", "SOURCE", self.path], check=True, capture_output=True, text=True
+        ).stdout.strip()
+        Path(f"/sys/fs/ext4/{Path(device).name}/trigger_fs_error").write_text("1")
+
+    def repair(self):
+        """As an admin would: out, checked, in again."""
+        self.stop()
+        done = subprocess.run(["e2fsck", "-fy", self.image], capture_output=True)
+        assert done.returncode < 4, done.stdout
+        self.mount()
+
+    def stop(self):
+        if self.mounted:
+            subprocess.run(["umount", self.path], check=True, capture_output=True)
+        self.mounted = False

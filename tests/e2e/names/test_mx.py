@@ -97,7 +97,7 @@ def test_an_mx_without_address_is_passed_over(world):
     second.wait(1)
 
 
-def test_null_mx_bounces_at_once(world):
+def test_31_null_mx_bounces_at_once(world):
     daemon, first, second = world
     queue_id = post(daemon, "null")
     (message,) = second.wait(1)
@@ -169,7 +169,7 @@ class TestLoops:
         status = mail.Bounce(message.content).recipient(f"b@{domain}.test")["Status"]
         assert status.startswith("5.4.6"), status
 
-    def test_mx_on_loopback(self, lab):
+    def test_31_mx_on_loopback(self, lab):
         server = lab.dns("loop MX 10 mx12\nmx12 A 127.0.0.12\n")
         sink = lab.sink()
         daemon = lab.relayd(
@@ -182,7 +182,7 @@ class TestLoops:
         self.bounced(daemon, sink, "loop")
 
     @pytest.mark.parametrize("address", ["0.0.0.0", "127.0.0.1", "::1", "::", "::ffff:127.0.0.1"])
-    def test_mx_that_is_no_address_of_a_host(self, lab, address):
+    def test_31_mx_that_is_no_address_of_a_host(self, lab, address):
         kind = "AAAA" if ":" in address else "A"
         server = lab.dns(f"loop MX 10 mx9\nmx9 {kind} {address}\n")
         sink = lab.sink()
@@ -195,7 +195,7 @@ class TestLoops:
         )
         self.bounced(daemon, sink, "loop")
 
-    def test_mx_that_bears_our_name(self, lab):
+    def test_31_mx_that_bears_our_name(self, lab):
         server = lab.dns("loop MX 10 mx.relay\nmx.relay A 127.0.0.15\n")
         sink = lab.sink()
         lab.mx(15)
@@ -207,7 +207,7 @@ class TestLoops:
         self.bounced(daemon, sink, "loop")
 
     @pytest.mark.parametrize("listen", ["0.0.0.0", "*"])
-    def test_mx_at_an_address_of_this_machine(self, lab, listen):
+    def test_31_mx_at_an_address_of_this_machine(self, lab, listen):
         address = ports.own_address()
         if address is None:
             pytest.skip("this machine has no address but loopback")

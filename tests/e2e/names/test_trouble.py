@@ -24,14 +24,14 @@ def deferred(daemon, queue_id, timeout=60):
     assert queue_id in daemon.queue_ids()
 
 
-def test_servfail_defers(lab):
+def test_29_servfail_defers(lab):
     daemon = lab.relayd(resolver=lab.dns(GOOD).address)
     queue_id = post(daemon, "b@x.broken.test")
     deferred(daemon, queue_id)
     daemon.wait_log(rf"{queue_id}: to=<b@x\.broken\.test>.*dsn=4\.4\.3, status=deferred")
 
 
-def test_silence_defers_and_ends(lab):
+def test_29_silence_defers_and_ends(lab):
     server = lab.dns(GOOD)
     sink = lab.mx(11)
     daemon = lab.relayd(resolver=server.address)
@@ -42,7 +42,7 @@ def test_silence_defers_and_ends(lab):
     sink.wait(1, timeout=60)
 
 
-def test_a_resolver_that_is_down_defers(lab):
+def test_29_a_resolver_that_is_down_defers(lab):
     daemon = lab.relayd(resolver=f"127.0.0.1:{ports.free()}")
     deferred(daemon, post(daemon))
 
@@ -56,7 +56,7 @@ def test_the_second_resolver_is_asked(lab):
 
 
 @pytest.mark.parametrize("rcode", ["SERVFAIL", "REFUSED", "NOTIMP", "FORMERR"])
-def test_error_codes_defer_then_clear(lab, rcode):
+def test_29_error_codes_defer_then_clear(lab, rcode):
     fake = lab.fake_dns()
     fake.rcode("dest.test", "MX", rcode)
     fake.rcode("dest.test", "A", rcode)
@@ -90,7 +90,7 @@ def test_an_mx_whose_address_cannot_be_looked_up_defers(lab):
     deferred(daemon, post(daemon))
 
 
-def test_late_answers_are_enough(lab):
+def test_32_late_answers_are_enough(lab):
     fake = lab.fake_dns()
     fake.answer("dest.test", "MX", "10 mx11.test.", late=1)
     fake.answer("mx11.test", "A", "127.0.0.11", late=1)
@@ -99,7 +99,7 @@ def test_late_answers_are_enough(lab):
     sink.wait(1, timeout=40)
 
 
-def test_truncated_answers_are_asked_again_over_tcp(lab):
+def test_32_truncated_answers_are_asked_again_over_tcp(lab):
     fake = lab.fake_dns()
 
     def truncated(query, over_tcp):
@@ -120,7 +120,7 @@ def test_truncated_answers_are_asked_again_over_tcp(lab):
     assert ("dest.test", "MX", True) in fake.asked
 
 
-def test_answers_with_a_wrong_id_are_not_believed(lab):
+def test_32_answers_with_a_wrong_id_are_not_believed(lab):
     fake = lab.fake_dns()
 
     def forged(query, over_tcp):
@@ -138,7 +138,7 @@ def test_answers_with_a_wrong_id_are_not_believed(lab):
     assert stranger.sessions == []
 
 
-def test_a_cname_loop_ends(lab):
+def test_32_a_cname_loop_ends(lab):
     fake = lab.fake_dns()
     for kind in ("MX", "A", "AAAA"):
         fake.script("dest.test", kind, cname("dest.test.", "b.test."))
@@ -160,7 +160,7 @@ def cname(name, target):
     return make
 
 
-def test_hundreds_of_mx_hosts_are_bounded(lab):
+def test_32_hundreds_of_mx_hosts_are_bounded(lab):
     fake = lab.fake_dns()
     fake.answer("dest.test", "MX", *[f"10 h{n}.test." for n in range(300)], ttl=60)
     for n in range(300):
@@ -171,7 +171,7 @@ def test_hundreds_of_mx_hosts_are_bounded(lab):
     assert len(asked) <= 40
 
 
-def test_nxdomain_is_only_believed_from_an_answer(lab):
+def test_30_nxdomain_is_only_believed_from_an_answer(lab):
     """A resolver failing between two good answers must not bounce anything."""
     fake = lab.fake_dns()
     fake.silence("dest.test", "MX")

@@ -218,7 +218,7 @@ class Logins:
 
 
 @pytest.mark.asan
-def test_killed_under_load(daemon):
+def test_1_killed_under_load(daemon):
     """Nobody is refused for good: right, or try again later."""
     relayd = daemon()
     engine = relayd.pid("relayd: engine")
@@ -245,7 +245,7 @@ def test_engine_killed_and_linked_anew(daemon):
     assert relayd.pid(ACCOUNTS) == accounts
 
 
-def test_crash_loop_leaves_the_others_alone(daemon):
+def test_45_crash_loop_leaves_the_others_alone(daemon):
     """It backs off; mail that needs no login flows meanwhile."""
     relayd = daemon()
     engine = relayd.pid("relayd: engine")
@@ -293,7 +293,7 @@ def test_a_hung_one_does_not_hold_up_the_stop(daemon):
     relayd.wait_log(r"accounts\[\d+\] did not end in time and is killed")
 
 
-def test_a_hung_one_does_not_hang_the_engine(daemon):
+def test_61_a_hung_one_does_not_hang_the_engine(daemon):
     """Logins wait and then are told to come back; others are served at once."""
     relayd = daemon()
     os.kill(relayd.pid(ACCOUNTS), signal.SIGSTOP)

@@ -40,7 +40,7 @@ def test_a_restart_keeps_the_queue(lab):
 
 
 @pytest.mark.parametrize("victim", ["parent", "engine"])
-def test_killed_and_nothing_lost(lab, victim):
+def test_1_killed_and_nothing_lost(lab, victim):
     sink = lab.sink()
     sink.stop()
     daemon = lab.relayd(
@@ -83,7 +83,7 @@ def test_the_processes_are_named(relay):
     assert "relayd" in name_of(daemon.process.pid)
 
 
-def test_sigterm_drains(lab):
+def test_55_sigterm_drains(lab):
     sink = lab.sink()
     sink.on("eod", Slow(1.5, "250 2.0.0 at last"))
     daemon = lab.relayd(
@@ -103,7 +103,7 @@ def test_sigterm_drains(lab):
     assert daemon.queue() == []
 
 
-def test_sigterm_does_not_wait_for_ever(lab):
+def test_55_sigterm_does_not_wait_for_ever(lab):
     sink = lab.sink()
     sink.on("data", HANG)
     daemon = lab.relayd(
@@ -116,7 +116,7 @@ def test_sigterm_does_not_wait_for_ever(lab):
     assert queue_id in daemon.queue_ids()
 
 
-def test_a_second_instance_is_refused_and_the_first_unharmed(relay):
+def test_22_a_second_instance_is_refused_and_the_first_unharmed(relay):
     daemon, sink = relay
     second = subprocess.run([RELAYD, "-c", daemon.file], capture_output=True, text=True, timeout=30)
     assert second.returncode != 0
@@ -125,7 +125,7 @@ def test_a_second_instance_is_refused_and_the_first_unharmed(relay):
     sink.wait(1)
 
 
-def test_sighup_reloads_under_load(relay):
+def test_44_sighup_reloads_under_load(relay):
     daemon, sink = relay
     with Client(daemon.port) as client:
         client.ehlo()

@@ -148,7 +148,7 @@ def test_sign_workers_are_confined(lab):
 
 
 @pytest.mark.asan
-def test_workers_killed_under_load(lab):
+def test_1_workers_killed_under_load(lab):
     """Retries cost time, and nothing else."""
     daemon, sink = signing(lab)
     wait_workers(daemon)
@@ -177,7 +177,7 @@ def test_workers_killed_under_load(lab):
     assert all(signature_count(got.content) == 2 for got in sink.messages)
 
 
-def test_crash_loop_of_one_worker(lab):
+def test_45_crash_loop_of_one_worker(lab):
     """It backs off; the other signs on."""
     daemon, sink = signing(lab)
     wait_workers(daemon)

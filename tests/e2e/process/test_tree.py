@@ -120,7 +120,7 @@ def test_check_of_a_good_configuration(tree):
 
 
 @pytest.mark.parametrize("flags", [["-n"], []])
-def test_broken_configuration(tree, flags):
+def test_43_broken_configuration(tree, flags):
     daemon = tree(start=False, extra="mesage_size 20M")
     line = daemon.file.read_text().splitlines().index("mesage_size 20M") + 1
     done = run(*flags, "-c", daemon.file)
@@ -339,7 +339,7 @@ def test_an_address_we_do_not_have(tree):
 
 
 @pytest.mark.asan
-def test_second_instance_on_the_same_state(tree):
+def test_22_second_instance_on_the_same_state(tree):
     first = tree()
     second = tree(start=False, name="second")
     second.file.write_text(second.config().replace(str(second.state), str(first.state)))
@@ -370,7 +370,7 @@ def test_lock_held_by_a_reader(tree):
 
 
 @pytest.mark.asan
-def test_engine_killed_and_nobody_refused(tree):
+def test_1_engine_killed_and_nobody_refused(tree):
     daemon = tree()
     with Callers(daemon.port) as callers:
         for round in range(2):
@@ -393,7 +393,7 @@ def test_engine_killed_after_a_while_is_started_at_once(tree):
     assert "starts again in" not in daemon.log
 
 
-def test_crash_loop_backs_off(tree):
+def test_45_crash_loop_backs_off(tree):
     daemon = tree()
     began = time.monotonic()
     for round in range(3):
@@ -405,7 +405,7 @@ def test_crash_loop_backs_off(tree):
 
 
 @pytest.mark.asan
-def test_parent_killed(tree):
+def test_1_parent_killed(tree):
     daemon = tree()
     engine = daemon.engine()
     daemon.process.kill(signal.SIGKILL)
@@ -427,7 +427,7 @@ def test_parent_killed_while_the_engine_is_stopped(tree):
     daemon.process = None
 
 
-def test_engine_ignores_what_is_for_the_parent(tree):
+def test_62_engine_ignores_what_is_for_the_parent(tree):
     daemon = tree()
     engine = daemon.engine()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
@@ -450,7 +450,7 @@ def test_stop(tree, number):
     assert "ended with exit code" not in daemon.log and "signal" not in daemon.log
 
 
-def test_ctrl_c_reaches_the_whole_group(tree):
+def test_62_ctrl_c_reaches_the_whole_group(tree):
     daemon = tree()
     daemon.process.kill_group(signal.SIGINT)
     assert daemon.process.popen.wait(20) == 0
@@ -469,7 +469,7 @@ def test_second_signal_stops_a_hung_engine_at_once(tree):
     assert not alive(engine)
 
 
-def test_stop_of_a_hung_engine(tree):
+def test_55_stop_of_a_hung_engine(tree):
     daemon = tree()
     engine = daemon.engine()
     os.kill(engine, signal.SIGSTOP)
@@ -510,7 +510,7 @@ def test_reload_with_a_new_listener(tree):
 
 
 @pytest.mark.asan
-def test_reload_of_a_broken_configuration(tree):
+def test_43_reload_of_a_broken_configuration(tree):
     daemon = tree()
     engine, extra = daemon.engine(), ports.free()
     daemon.write_config(extra=f"listen 127.0.0.1:{extra}\nmesage_size 20M")
@@ -560,7 +560,7 @@ def test_reload_says_what_needs_a_restart(tree, what, line):
     assert f"{what} cannot change while relayd runs" in daemon.log
 
 
-def test_reload_storm(tree):
+def test_44_reload_storm(tree):
     daemon = tree()
     engine = daemon.engine()
     with Callers(daemon.port) as callers:

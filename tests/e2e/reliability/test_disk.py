@@ -1,4 +1,4 @@
-"""RELIABILITY 3, 4, 5 and 49: slow, failing and full disks under the running daemon."""
+"""Rows 3, 4, 5, 47, 48 and 49: slow, failing and full disks under the running daemon."""
 
 import os
 import random
@@ -11,7 +11,7 @@ import pytest
 
 from lab import mail, wait
 from lab.client import Client, send
-from lab.disk import LIBRARY, Disk, SmallDisk
+from lab.disk import LIBRARY, Disk, FailingDisk, SmallDisk
 
 RETRY = "first 1s; factor 1; max 1s; doubt 1s; expire 1h; warn never"
 LARGE = 300_000  # a body file
@@ -273,6 +273,78 @@ def test_5_a_full_disk_refuses_drains_and_recovers_alone(lab, small_disk):
     daemon.wait_empty()
     assert tokens(sink) == sorted(expected + [after])
     assert "bounced" not in daemon.log and "expired" not in daemon.log
+
+
+# -- 47
+
+
+def test_47_without_inodes_large_mail_waits_outside(lab):
+    """Body files need one each; the records of small messages need none."""
+    if os.getuid() != 0:
+        pytest.skip("only root may mount")
+    disk = SmallDisk(lab.folder / "small", "64m", inodes=700)
+    lab._keep(disk)
+    sink = lab.sink()
+    sink.on("mail", "451 4.3.0 not yet")
+    daemon = lab.relayd(
+        name="small/relayd",
+        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}\nstorage {{ ahead 4M; reserve 8M }}",
+        routes="route default via sink",
+        retry=RETRY,
+    )
+    queued = ["before-large", "before-small"]
+    assert post(daemon, queued[0], LARGE).code == 250
+    assert post(daemon, queued[1]).code == 250
+    disk.take_inodes()
+    reply = post(daemon, "refused", LARGE)
+    assert (reply.code, reply.enhanced) == (452, "4.3.1")
+    assert post(daemon, "small").code == 250
+    sink.on("mail", None)
+    wait.until(lambda: tokens(sink) == sorted([*queued, "small"]), "what waits drains", 30)
+    daemon.wait_empty()
+    disk.give_inodes()
+    assert post(daemon, "after", LARGE).code == 250
+    daemon.wait_empty()
+    assert tokens(sink) == sorted([*queued, "small", "after"])
+
+
+# -- 48
+
+
+def test_48_a_disk_that_turns_read_only_loses_nothing(lab):
+    if os.getuid() != 0:
+        pytest.skip("only root may mount")
+    disk = FailingDisk(lab.folder / "failing")
+    lab._keep(disk)
+    disk.mount()
+    sink = lab.sink()
+    sink.on("mail", "451 4.3.0 not yet")
+    daemon = lab.relayd(
+        name="failing/mounted/relayd",
+        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}\nstorage {{ ahead 4M; reserve 8M }}",
+        routes="route default via sink",
+        retry=RETRY,
+    )
+    queued = ["small", "large"]
+    os.sync()  # the lab's own files: this is about relayd's
+    assert post(daemon, queued[0]).code == 250
+    assert post(daemon, queued[1], LARGE).code == 250
+    disk.fail()
+    sink.on("mail", None)
+    for size in (2000, LARGE):
+        for n in range(3):
+            assert post(daemon, f"refused{n}", size).code in (451, 452)
+    wait.until(lambda: daemon.json("status")["storage"]["state"] == "broken", "status says it is broken", 10)
+    daemon.stop()
+    disk.repair()
+    daemon.start()
+    wait.until(lambda: set(tokens(sink)) == set(queued), "what was acknowledged", 30)
+    after = accepted(daemon, "after")
+    daemon.wait_empty()
+    assert after in tokens(sink)
+    # An attempt whose end could not be recorded is made again; more than that is not.
+    assert all(tokens(sink).count(token) <= 2 for token in queued), tokens(sink)
+    assert "refused" not in " ".join(tokens(sink))
 
 
 # -- 49

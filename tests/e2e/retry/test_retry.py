@@ -18,7 +18,7 @@ def post(daemon, recipients="b@dest.test", body="Hello.\r\n"):
 @pytest.mark.asan
 @pytest.mark.parametrize("step", ["connect", "ehlo", "mail", "rcpt", "data", "eod"])
 @pytest.mark.parametrize("fault", ["451 4.3.0 try later", "421 4.3.2 closing"])
-def test_4xx_at_any_stage_is_tried_again(relay, step, fault):
+def test_27_4xx_at_any_stage_is_tried_again(relay, step, fault):
     daemon, sink = relay
     # EHLO refused for now, then HELO as well: the whole attempt fails.
     sink.on("helo", [fault])
@@ -35,7 +35,7 @@ def test_4xx_at_any_stage_is_tried_again(relay, step, fault):
 
 @pytest.mark.parametrize("step", ["connect", "ehlo", "mail", "rcpt", "data", "content"])
 @pytest.mark.parametrize("fault", [CLOSE, RESET, Then("421 4.3.2 shutting down", CLOSE)], ids=["close", "reset", "421"])
-def test_a_connection_lost_before_the_end_is_tried_again(relay, step, fault):
+def test_27_a_connection_lost_before_the_end_is_tried_again(relay, step, fault):
     daemon, sink = relay
     sink.on(step, [fault])
     # More than the kernel buffers, so that the final dot never left.
@@ -47,7 +47,7 @@ def test_a_connection_lost_before_the_end_is_tried_again(relay, step, fault):
     assert len(sink.messages) == 1
 
 
-def test_greylisting(relay):
+def test_27_greylisting(relay):
     daemon, sink = relay
     seen = set()
 
@@ -64,7 +64,7 @@ def test_greylisting(relay):
     daemon.wait_empty()
 
 
-def test_only_the_deferred_recipients_are_tried_again(relay):
+def test_27_only_the_deferred_recipients_are_tried_again(relay):
     daemon, sink = relay
     sink.on("rcpt", [None, "450 4.2.1 busy", None])
     post(daemon, ["one@dest.test", "two@dest.test", "three@dest.test"])
@@ -110,7 +110,7 @@ class TestInDoubt:
     """The connection ends after the final dot: the message may have arrived."""
 
     @pytest.mark.parametrize("end", [CLOSE, RESET], ids=["close", "reset"])
-    def test_it_is_recorded_and_tried_after_the_doubt_delay(self, relay, end):
+    def test_8_it_is_recorded_and_tried_after_the_doubt_delay(self, relay, end):
         daemon, sink = relay
         sink.on("eod", [end])
         queue_id = post(daemon)
@@ -122,7 +122,7 @@ class TestInDoubt:
         assert first.content == second.content
         assert "bounced" not in daemon.event_kinds(queue_id)
 
-    def test_a_hang_after_the_final_dot_is_doubt(self, lab):
+    def test_28_a_hang_after_the_final_dot_is_doubt(self, lab):
         sink = lab.sink()
         sink.on("eod", [HANG])
         daemon = lab.relayd(
@@ -135,7 +135,7 @@ class TestInDoubt:
         sink.wait(1)
         assert len(sink.seen) == 2
 
-    def test_a_reply_that_is_none_is_doubt(self, relay):
+    def test_8_a_reply_that_is_none_is_doubt(self, relay):
         daemon, sink = relay
         sink.on("eod", [Then(b"garbage\xff\r\n", CLOSE)])
         queue_id = post(daemon)

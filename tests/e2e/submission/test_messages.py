@@ -92,7 +92,7 @@ def test_odd_headers(submission, content):
         assert message.content.endswith(b"\r\n\r\n" + content)
 
 
-def test_no_new_header(submission):
+def test_21_no_new_header(submission):
     """Nothing of an envelope or a login becomes a field of its own."""
     daemon, sink = submission("tls none", "--senders", "any")
     with Submitter(daemon.port) as client:

@@ -48,7 +48,7 @@ def test_nothing_in_the_clear(server):
     assert b" with ESMTPSA (TLSv1.3 TLS_" in header
 
 
-def test_injected_login(server):
+def test_17_injected_login(server):
     """Bytes behind STARTTLS are nobody's login."""
     daemon, sink, _ = server
     with Submitter(daemon.port) as client:

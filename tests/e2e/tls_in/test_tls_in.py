@@ -224,7 +224,7 @@ def test_a_renewed_certificate_is_taken_by_itself(site):
 
 
 @pytest.mark.parametrize("fault", ["other key", "damaged", "missing", "open", "expired"])
-def test_a_bad_new_certificate_leaves_the_old(site, fault):
+def test_51_a_bad_new_certificate_leaves_the_old(site, fault):
     certificate, key = site.pairs[0]
     old = pem(certificate)
     if fault == "other key":
@@ -250,7 +250,7 @@ def test_a_bad_new_certificate_leaves_the_old(site, fault):
     assert site.daemon.process.running()
 
 
-def test_an_expired_certificate_at_start_is_a_warning(lab, folder):
+def test_51_an_expired_certificate_at_start_is_a_warning(lab, folder):
     pki = Pki(folder / "late")
     site = Site(lab, folder, pairs=[pki.issue(NAME, expired=True)])
     site.daemon.wait_log(r"warning: the certificate \S+ \(mx\.relay\.test\) has expired on \d{4}-")
@@ -285,7 +285,7 @@ def injected(site):
 
 @pytest.mark.asan
 @pytest.mark.parametrize("how", ["one segment", "byte by byte", "behind the answer"])
-def test_commands_behind_starttls_are_never_served(site, how):
+def test_17_commands_behind_starttls_are_never_served(site, how):
     with Client(site.daemon.port) as client:
         client.ehlo()
         data = "STARTTLS\r\n" + injected(site)

@@ -116,7 +116,7 @@ def test_sessions_are_resumed_by_the_same_policy_only(lab):
     ("self-signed", "self.signed"),
     ("expired", "expired"),
 ])
-def test_verified_sends_nothing_to_a_wrong_certificate(lab, kind, reason):
+def test_18_verified_sends_nothing_to_a_wrong_certificate(lab, kind, reason):
     sink = lab.sink(tls=bad_certificate(lab, kind))
     daemon = relay(lab, sink, "verified")
     queue_id = post(daemon)
@@ -131,7 +131,7 @@ def test_verified_sends_nothing_to_a_wrong_certificate(lab, kind, reason):
     sink.wait(1, timeout=30)
 
 
-def test_verified_wants_the_name_that_was_asked_for(lab):
+def test_18_verified_wants_the_name_that_was_asked_for(lab):
     server = lab.dns("out A 127.0.0.11\n")
     sink = lab.mx(11, tls=lab.pki.server("out.test"))
     wrong = f"smarthost out {{ host out.test:{lab.mx_port} }}"
@@ -145,7 +145,7 @@ def test_verified_wants_the_name_that_was_asked_for(lab):
 
 
 @pytest.mark.parametrize("tls", ["required", "verified"])
-def test_stripped_and_required(lab, tls):
+def test_19_stripped_and_required(lab, tls):
     sink = lab.sink()
     daemon = relay(lab, sink, tls)
     queue_id = post(daemon)
@@ -194,7 +194,7 @@ def test_none_does_not_take_what_is_offered(lab):
 
 
 @pytest.mark.parametrize("instead", [b"garbage instead of a handshake\r\n", CLOSE])
-def test_optional_goes_on_in_the_clear_in_the_same_attempt(lab, instead):
+def test_57_optional_goes_on_in_the_clear_in_the_same_attempt(lab, instead):
     sink = lab.sink(tls=lab.pki.server("127.0.0.1"))
     sink.on("handshake", instead)
     daemon = relay(lab, sink, "optional", delivery="loopback_mx allow; idle_timeout 10ms")
@@ -229,7 +229,7 @@ def test_a_failed_handshake_defers_where_tls_is_a_must(lab, tls):
 
 @pytest.mark.parametrize("tls", ["optional", "required"])
 @pytest.mark.parametrize("injected", [b"250-evil\r\n250 SIZE 1\r\n", b"\x16\x03\x03", b"2"])
-def test_bytes_behind_the_220_end_the_session(lab, tls, injected):
+def test_17_bytes_behind_the_220_end_the_session(lab, tls, injected):
     sink = lab.sink(tls=lab.pki.server("127.0.0.1"))
     sink.on("starttls", [b"220 go\r\n" + injected])
     daemon = relay(lab, sink, tls)
