@@ -1,8 +1,9 @@
 /* auth/sasl_client.c - how this server proves who it is to a smart host. */
 #include "auth/sasl_client.h"
 
+#include "auth/scram_client.h"
 #include "base/mem.h"
-#include "base/base64.h"
+#include "base/secret.h"
 
 #include <gsasl.h>
 #include <pthread.h>
@@ -37,17 +38,17 @@ struct sasl_login {
     /* SCRAM's slow step, kept for the next connection: what the server's salt
      * and iterations make of the password. */
     pthread_mutex_t lock;
-    char *salted_for; /* "s=…,i=…" */
-    char *salted;     /* hexadecimal */
+    char *salted_for; /* "SALT,COUNT", or NULL */
+    uint8_t salted[SCRAM_KEY_BYTES];
 };
 
 struct sasl_client {
     struct sasl_login *login;
     enum sasl_mechanism mechanism;
-    Gsasl_session *session; /* NULL: XOAUTH2 */
+    Gsasl_session *session;     /* PLAIN, LOGIN */
+    struct scram_client *scram; /* SCRAM */
     unsigned steps;
     bool complete;
-    char *salt_key; /* the cache's key for this exchange, once known */
     char problem[320];
 };
 
@@ -117,7 +118,7 @@ void sasl_login_unref(struct sasl_login *l)
     pthread_mutex_destroy(&l->lock);
     wipe(l->password);
     wipe(l->token);
-    wipe(l->salted);
+    secret_wipe(l->salted, sizeof l->salted);
     free(l->salted_for);
     free(l->user);
     free(l);
@@ -184,20 +185,45 @@ static bool fail(struct sasl_client *c, const char *why)
     return false;
 }
 
-static bool set_properties(struct sasl_client *c, struct slice binding)
+static bool set_properties(struct sasl_client *c)
 {
-    const struct sasl_login *l = c->login;
-    struct buf text = { 0 };
-    int rc = gsasl_property_set(c->session, GSASL_AUTHID, l->user);
+    return gsasl_property_set(c->session, GSASL_AUTHID, c->login->user) == GSASL_OK &&
+           gsasl_property_set(c->session, GSASL_PASSWORD, c->login->password) == GSASL_OK;
+}
 
-    if (rc == GSASL_OK)
-        rc = gsasl_property_set(c->session, GSASL_PASSWORD, l->password);
-    if (rc == GSASL_OK && c->mechanism == SASL_SCRAM_SHA_256_PLUS) {
-        base64_add(&text, binding);
-        rc = gsasl_property_set(c->session, GSASL_CB_TLS_EXPORTER, buf_cstr(&text));
-        buf_wipe(&text);
+/* What we say of a binding without using it (RFC 5802 section 6). With "y" a
+ * server that did offer -PLUS knows that somebody has struck it from its offer,
+ * or refused it in its name. Where the configuration excludes -PLUS, "y" would
+ * be a lie that such a server must refuse. */
+static enum scram_bind bind_of(const struct sasl_client *c, struct slice binding)
+{
+    if (c->mechanism == SASL_SCRAM_SHA_256_PLUS)
+        return SCRAM_BIND_USED;
+    if (binding.len > 0 && (c->login->able & SASL_BIT(SASL_SCRAM_SHA_256_PLUS)) != 0)
+        return SCRAM_BIND_COULD;
+    return SCRAM_BIND_NONE;
+}
+
+static bool is_scram(const struct sasl_client *c)
+{
+    return c->mechanism == SASL_SCRAM_SHA_256 || c->mechanism == SASL_SCRAM_SHA_256_PLUS;
+}
+
+static bool begin(struct sasl_client *c, struct slice binding)
+{
+    if (c->mechanism == SASL_XOAUTH2)
+        return true;
+    if (is_scram(c)) {
+        if (c->mechanism == SASL_SCRAM_SHA_256_PLUS && binding.len == 0)
+            return false;
+        c->scram = scram_client_new(c->login->user, bind_of(c, binding), binding);
+        return c->scram != NULL;
     }
-    return rc == GSASL_OK;
+    if (gsasl_client_start(c->login->library, names[c->mechanism], &c->session) != GSASL_OK) {
+        c->session = NULL;
+        return false;
+    }
+    return set_properties(c);
 }
 
 struct sasl_client *sasl_client_new(struct sasl_login *l, enum sasl_mechanism m, struct slice binding)
@@ -206,14 +232,7 @@ struct sasl_client *sasl_client_new(struct sasl_login *l, enum sasl_mechanism m,
 
     c->login = sasl_login_ref(l);
     c->mechanism = m;
-    if (m == SASL_XOAUTH2)
-        return c;
-    if (gsasl_client_start(l->library, names[m], &c->session) != GSASL_OK) {
-        c->session = NULL;
-        sasl_client_free(c);
-        return NULL;
-    }
-    if (!set_properties(c, binding)) {
+    if (!begin(c, binding)) {
         sasl_client_free(c);
         return NULL;
     }
@@ -226,8 +245,8 @@ void sasl_client_free(struct sasl_client *c)
         return;
     if (c->session != NULL)
         gsasl_finish(c->session);
+    scram_client_free(c->scram);
     sasl_login_unref(c->login);
-    free(c->salt_key);
     free(c);
 }
 
@@ -248,80 +267,69 @@ const char *sasl_client_problem(const struct sasl_client *c)
 
 /* ---- SCRAM ------------------------------------------------------------------------ */
 
-/* The value of attribute `name` in "r=…,s=…,i=…" (RFC 5802 section 5.1). */
-static struct slice attribute(struct slice message, char name)
+/* The salted password, computed unless it is the one of last time. Whoever
+ * comes meanwhile computes it as well: a login waits for no other's server. */
+static bool get_salted(struct sasl_login *l, const struct scram_challenge *ch, uint8_t out[SCRAM_KEY_BYTES])
 {
-    struct slice part;
+    struct buf key = { 0 };
+    bool known, good = true;
 
-    while (slice_split(&message, ',', &part)) {
-        if (part.len >= 2 && part.ptr[0] == name && part.ptr[1] == '=')
-            return slice_from(part, 2);
+    buf_printf(&key, "%.*s,%llu", (int)ch->salt.len, ch->salt.ptr, (unsigned long long)ch->iterations);
+    pthread_mutex_lock(&l->lock);
+    known = l->salted_for != NULL && strcmp(l->salted_for, buf_cstr(&key)) == 0;
+    if (known)
+        memcpy(out, l->salted, SCRAM_KEY_BYTES);
+    pthread_mutex_unlock(&l->lock);
+    if (!known && (good = scram_salt(l->password, ch, out))) {
+        pthread_mutex_lock(&l->lock);
+        free(l->salted_for);
+        l->salted_for = mem_str(buf_cstr(&key));
+        memcpy(l->salted, out, SCRAM_KEY_BYTES);
+        pthread_mutex_unlock(&l->lock);
     }
-    return SLICE_EMPTY;
+    buf_release(&key);
+    return good;
 }
 
 /* The server's first message: what it costs is looked at before it is paid. */
-static bool check_first(struct sasl_client *c, struct slice message)
+static bool prove(struct sasl_client *c, struct slice message, struct buf *out)
 {
-    struct slice salt = attribute(message, 's'), count = attribute(message, 'i');
-    struct buf key = { 0 };
-    uint64_t n;
+    struct scram_challenge ch;
+    uint8_t salted[SCRAM_KEY_BYTES];
 
-    if (salt.len == 0 || !slice_u64(count, &n) || n == 0)
+    if (!scram_client_challenge(c->scram, message, &ch))
         return fail(c, "the server's challenge is malformed");
-    if (n > SCRAM_ITERATIONS_MAX)
+    if (ch.iterations > SCRAM_ITERATIONS_MAX)
         return fail(c, "the server asks for more iterations of its hash than this server will spend");
-    buf_add(&key, salt);
-    buf_add_byte(&key, ',');
-    buf_add(&key, count);
-    c->salt_key = mem_str(buf_cstr(&key));
-    buf_release(&key);
-    pthread_mutex_lock(&c->login->lock);
-    if (c->login->salted_for != NULL && strcmp(c->login->salted_for, c->salt_key) == 0)
-        (void)gsasl_property_set(c->session, GSASL_SCRAM_SALTED_PASSWORD, c->login->salted);
-    pthread_mutex_unlock(&c->login->lock);
+    if (!get_salted(c->login, &ch, salted))
+        return fail(c, "the server's salt is malformed, or the password has characters that SASLprep forbids");
+    scram_client_prove(c->scram, salted, out);
+    secret_wipe(salted, sizeof salted);
     return true;
 }
 
-static void remember_salted(struct sasl_client *c)
+static bool step_scram(struct sasl_client *c, struct slice challenge, struct buf *out)
 {
-    const char *salted = gsasl_property_fast(c->session, GSASL_SCRAM_SALTED_PASSWORD);
-    struct sasl_login *l = c->login;
-
-    if (salted == NULL)
-        return;
-    pthread_mutex_lock(&l->lock);
-    if (l->salted_for == NULL || strcmp(l->salted_for, c->salt_key) != 0) {
-        free(l->salted_for);
-        wipe(l->salted);
-        l->salted_for = mem_str(c->salt_key);
-        l->salted = mem_str(salted);
+    if (c->steps == 1) {
+        scram_client_first(c->scram, out);
+        return true;
     }
-    pthread_mutex_unlock(&l->lock);
+    if (c->steps == 2)
+        return prove(c, challenge, out);
+    c->complete = scram_client_believes(c->scram, challenge);
+    return c->complete || fail(c, "the server does not know the password");
 }
 
-static bool is_scram(const struct sasl_client *c)
-{
-    return c->mechanism == SASL_SCRAM_SHA_256 || c->mechanism == SASL_SCRAM_SHA_256_PLUS;
-}
+/* ---- PLAIN, LOGIN ------------------------------------------------------------------- */
 
 static bool step_library(struct sasl_client *c, struct slice challenge, struct buf *out)
 {
-    bool first_of_server = is_scram(c) && c->steps == 2;
     char *response = NULL;
     size_t len = 0;
-    int rc;
+    int rc = gsasl_step(c->session, challenge.ptr != NULL ? challenge.ptr : "", challenge.len, &response, &len);
 
-    if (c->complete) /* nothing more to say: RFC 4954 lets a server ask for an empty line */
-        return challenge.len == 0 || fail(c, "the server asked on when all was said");
-    if (first_of_server && !check_first(c, challenge))
-        return false;
-    rc = gsasl_step(c->session, challenge.ptr != NULL ? challenge.ptr : "", challenge.len, &response, &len);
     if (rc != GSASL_OK && rc != GSASL_NEEDS_MORE)
-        return fail(c, is_scram(c) && c->steps == 3 ? "the server does not know the password"
-                                                     : gsasl_strerror(rc));
-    if (first_of_server)
-        remember_salted(c);
+        return fail(c, gsasl_strerror(rc));
     c->complete = rc == GSASL_OK;
     buf_add(out, slice_make(response, len));
     if (response != NULL) {
@@ -375,5 +383,9 @@ static bool step_bearer(struct sasl_client *c, struct slice challenge, struct bu
 bool sasl_client_step(struct sasl_client *c, struct slice challenge, struct buf *out)
 {
     c->steps++;
-    return c->mechanism == SASL_XOAUTH2 ? step_bearer(c, challenge, out) : step_library(c, challenge, out);
+    if (c->mechanism == SASL_XOAUTH2)
+        return step_bearer(c, challenge, out);
+    if (c->complete) /* nothing more to say: RFC 4954 lets a server ask for an empty line */
+        return challenge.len == 0 || fail(c, "the server asked on when all was said");
+    return is_scram(c) ? step_scram(c, challenge, out) : step_library(c, challenge, out);
 }

@@ -2,8 +2,9 @@
  *
  * A login is who we are at a next hop: immutable, counted, wiped when the
  * last reference goes, and never printed. An exchange is one attempt to prove
- * it; it computes, and leaves the carrying to the protocol. PLAIN, LOGIN and
- * SCRAM come from libgsasl, XOAUTH2 (a bearer token in one line) is ours.
+ * it; it computes, and leaves the carrying to the protocol. PLAIN and LOGIN
+ * come from libgsasl, SCRAM (auth/scram_client.h) and XOAUTH2, a bearer token
+ * in one line, are ours.
  */
 #ifndef AUTH_SASL_CLIENT_H
 #define AUTH_SASL_CLIENT_H
@@ -47,7 +48,8 @@ bool sasl_login_choose(const struct sasl_login *l, unsigned offered, bool has_bi
 struct sasl_client; /* one exchange */
 
 /* `binding` are the bytes of the tls-exporter channel binding (RFC 9266), or
- * empty. NULL when the library can't begin it. */
+ * empty. SCRAM without -PLUS wants them too: it tells the server that this
+ * client could have used them. NULL when it can't begin. */
 struct sasl_client *sasl_client_new(struct sasl_login *l, enum sasl_mechanism m, struct slice binding);
 void sasl_client_free(struct sasl_client *c); /* NULL is fine */
 

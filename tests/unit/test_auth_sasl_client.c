@@ -34,6 +34,8 @@ static int server_property(Gsasl *ctx, Gsasl_session *s, Gsasl_property prop)
     case GSASL_CB_TLS_EXPORTER: {
         struct buf text = { 0 };
 
+        if (gsasl_session_hook_get(s) == NULL)
+            return GSASL_NO_CALLBACK;
         base64_add(&text, SLICE(BINDING));
         gsasl_property_set(s, prop, buf_cstr(&text));
         buf_release(&text);
@@ -49,9 +51,10 @@ static int server_property(Gsasl *ctx, Gsasl_session *s, Gsasl_property prop)
     }
 }
 
-/* Plays one exchange to its end; true when the server was satisfied. */
-static bool exchange(struct sasl_login *l, enum sasl_mechanism m, const char *servers_password, struct slice binding,
-                     struct sasl_client **out)
+/* Plays one exchange to its end; true when the server, who offers a channel
+ * binding or not, was satisfied. */
+static bool exchange_with(struct sasl_login *l, enum sasl_mechanism m, const char *servers_password, bool binds,
+                          struct slice binding, struct sasl_client **out)
 {
     struct sasl_client *c = sasl_client_new(l, m, binding);
     struct buf response = { 0 };
@@ -64,6 +67,7 @@ static bool exchange(struct sasl_login *l, enum sasl_mechanism m, const char *se
     gsasl_callback_hook_set(library, (void *)(uintptr_t)servers_password);
     gsasl_callback_set(library, server_property);
     assert_int_equal(gsasl_server_start(library, sasl_mechanism_name(m), &server), GSASL_OK);
+    gsasl_session_hook_set(server, binds ? server : NULL);
     if (sasl_client_speaks_first(c))
         assert_true(sasl_client_step(c, SLICE_EMPTY, &response));
     for (int i = 0; i < 6 && rc == GSASL_NEEDS_MORE; i++) {
@@ -85,6 +89,12 @@ static bool exchange(struct sasl_login *l, enum sasl_mechanism m, const char *se
     buf_wipe(&response);
     *out = c;
     return rc == GSASL_OK;
+}
+
+static bool exchange(struct sasl_login *l, enum sasl_mechanism m, const char *servers_password, struct slice binding,
+                     struct sasl_client **out)
+{
+    return exchange_with(l, m, servers_password, m == SASL_SCRAM_SHA_256_PLUS, binding, out);
 }
 
 static void test_each_mechanism(void **state)
@@ -117,6 +127,25 @@ static void test_other_binding(void **state)
     assert_false(sasl_client_complete(c));
     sasl_client_free(c);
     sasl_login_unref(l);
+}
+
+/* -PLUS was offered and did not arrive here: the server hears of it. Where the
+ * configuration wants no -PLUS there is nothing to hear. */
+static void test_a_stripped_offer(void **state)
+{
+    struct sasl_login *l = login("pass", NULL, 0), *without = login("pass", NULL, SASL_BIT(SASL_SCRAM_SHA_256));
+    struct sasl_client *c;
+
+    assert_false(exchange_with(l, SASL_SCRAM_SHA_256, "pass", true, SLICE(BINDING), &c));
+    assert_false(sasl_client_complete(c));
+    sasl_client_free(c);
+    assert_true(exchange_with(l, SASL_SCRAM_SHA_256, "pass", true, SLICE_EMPTY, &c));
+    sasl_client_free(c);
+    assert_true(exchange_with(without, SASL_SCRAM_SHA_256, "pass", true, SLICE(BINDING), &c));
+    sasl_client_free(c);
+    assert_null(sasl_client_new(l, SASL_SCRAM_SHA_256_PLUS, SLICE_EMPTY));
+    sasl_login_unref(l);
+    sasl_login_unref(without);
 }
 
 static void test_choice(void **state)
@@ -154,11 +183,74 @@ static void first_message(struct sasl_client *c, struct buf *out)
     assert_true(sasl_client_step(c, SLICE_EMPTY, out));
 }
 
+/* What the first word says of channel binding (RFC 5802 section 6): "p" it is
+ * used, "y" we could and see no offer of it, "n" we can't. */
+static void test_flag(void **state)
+{
+    static const struct {
+        enum sasl_mechanism mechanism;
+        const char *binding;
+        unsigned allowed;
+        const char *flag;
+    } rows[] = {
+        { SASL_SCRAM_SHA_256_PLUS, BINDING, 0, "p=tls-exporter,," },
+        { SASL_SCRAM_SHA_256, BINDING, 0, "y,," },
+        { SASL_SCRAM_SHA_256, BINDING, SASL_BIT(SASL_SCRAM_SHA_256_PLUS) | SASL_BIT(SASL_SCRAM_SHA_256), "y,," },
+        { SASL_SCRAM_SHA_256, BINDING, SASL_BIT(SASL_SCRAM_SHA_256) | SASL_BIT(SASL_PLAIN), "n,," },
+        { SASL_SCRAM_SHA_256, "", 0, "n,," },
+    };
+
+    for (size_t i = 0; i < countof(rows); i++) {
+        struct sasl_login *l = login("pass", NULL, rows[i].allowed);
+        struct sasl_client *c = sasl_client_new(l, rows[i].mechanism, slice_str(rows[i].binding));
+        struct buf out = { 0 };
+
+        first_message(c, &out);
+        if (strncmp(buf_cstr(&out), rows[i].flag, strlen(rows[i].flag)) != 0)
+            fail_msg("row %zu: %s and not %s", i, buf_cstr(&out), rows[i].flag);
+        buf_release(&out);
+        sasl_client_free(c);
+        sasl_login_unref(l);
+    }
+}
+
+/* Names keep their commas; what SASLprep forbids is for other mechanisms. */
+static void test_names(void **state)
+{
+    struct sasl_login *l = sasl_login_new(&(struct sasl_login_options){ .user = "a=b,\xc2\xaa", .password = "p" });
+    struct sasl_login *bad = sasl_login_new(&(struct sasl_login_options){ .user = "a\x01", .password = "p\x01" });
+    struct sasl_login *bad_password = login("p\x01", NULL, 0);
+    struct sasl_client *c = sasl_client_new(l, SASL_SCRAM_SHA_256, SLICE_EMPTY);
+    struct buf out = { 0 }, challenge = { 0 };
+
+    first_message(c, &out);
+    assert_memory_equal(buf_cstr(&out), "n,,n=a=3Db=2Ca,r=", 17);
+    sasl_client_free(c);
+    assert_null(sasl_client_new(bad, SASL_SCRAM_SHA_256, SLICE_EMPTY));
+    c = sasl_client_new(bad, SASL_PLAIN, SLICE_EMPTY);
+    first_message(c, &out);
+    assert_memory_equal(buf_cstr(&out), "\0a\x01\0p\x01", 6);
+    sasl_client_free(c);
+
+    c = sasl_client_new(bad_password, SASL_SCRAM_SHA_256, SLICE_EMPTY);
+    first_message(c, &out);
+    buf_add_str(&challenge, strstr(buf_cstr(&out), "r="));
+    buf_add_str(&challenge, "more,s=c2FsdA==,i=4096");
+    assert_false(sasl_client_step(c, buf_bytes(&challenge), &out));
+    assert_non_null(strstr(sasl_client_problem(c), "SASLprep forbids"));
+    sasl_client_free(c);
+    buf_release(&out);
+    buf_release(&challenge);
+    sasl_login_unref(l);
+    sasl_login_unref(bad);
+    sasl_login_unref(bad_password);
+}
+
 static void test_servers_that_lie(void **state)
 {
     static const struct {
         const char *challenge; /* behind the client's nonce */
-        const char *problem;   /* part of it, or NULL: any */
+        const char *problem;   /* part of it */
     } rows[] = {
         { "more,s=c2FsdA==,i=1000000000", "iterations" },
         { "more,s=c2FsdA==,i=100001", "iterations" },
@@ -168,7 +260,11 @@ static void test_servers_that_lie(void **state)
         { "more,s=c2FsdA==", "malformed" },
         { "more,i=4096", "malformed" },
         { "more", "malformed" },
-        { ",s=****,i=4096", NULL },
+        { ",s=c2FsdA==,i=4096", "malformed" }, /* nothing of its own in the nonce */
+        { "more,i=4096,s=c2FsdA==", "malformed" },
+        { "more,s=,i=4096", "malformed" },
+        { "more,s=****,i=4096", "salt" },
+        { "more,s=c2FsdA,i=4096", "salt" },
     };
 
     for (size_t i = 0; i < countof(rows); i++) {
@@ -184,7 +280,7 @@ static void test_servers_that_lie(void **state)
         assert_int_equal(buf_len(&out), 0);
         assert_false(sasl_client_complete(c));
         assert_non_null(sasl_client_problem(c));
-        if (rows[i].problem != NULL && strstr(sasl_client_problem(c), rows[i].problem) == NULL)
+        if (strstr(sasl_client_problem(c), rows[i].problem) == NULL)
             fail_msg("%s: %s", rows[i].challenge, sasl_client_problem(c));
         buf_release(&out);
         buf_release(&challenge);
@@ -202,6 +298,17 @@ static void test_impostors(void **state)
 
     first_message(c, &out);
     assert_false(sasl_client_step(c, SLICE("r=someone-elses,s=c2FsdA==,i=4096"), &out));
+    /* nothing was proven, so nothing can be an answer to it */
+    assert_false(sasl_client_step(c, SLICE("v=AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA="), &out));
+    sasl_client_free(c);
+
+    c = sasl_client_new(l, SASL_SCRAM_SHA_256, SLICE_EMPTY);
+    first_message(c, &out);
+    buf_add_str(&challenge, "m=must-know,");
+    buf_add_str(&challenge, strstr(buf_cstr(&out), "r="));
+    buf_add_str(&challenge, "more,s=c2FsdA==,i=4096");
+    assert_false(sasl_client_step(c, buf_bytes(&challenge), &out));
+    buf_clear(&challenge);
     sasl_client_free(c);
 
     c = sasl_client_new(l, SASL_SCRAM_SHA_256, SLICE_EMPTY);
@@ -263,7 +370,8 @@ int main(void)
         cmocka_unit_test(test_each_mechanism),  cmocka_unit_test(test_other_binding),
         cmocka_unit_test(test_choice),          cmocka_unit_test(test_servers_that_lie),
         cmocka_unit_test(test_impostors),       cmocka_unit_test(test_bearer),
-        cmocka_unit_test(test_censor),
+        cmocka_unit_test(test_censor),          cmocka_unit_test(test_flag),
+        cmocka_unit_test(test_a_stripped_offer), cmocka_unit_test(test_names),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
