@@ -9,6 +9,7 @@
 #include <stdlib.h>
 
 #define SAME_TIME_MS 100u
+#define LEFT_MAX_MS  (30 * DAY_MS) /* as long as a sender may postpone by default: more is a clock set back */
 
 /* ---- a new message --------------------------------------------------------- */
 
@@ -27,12 +28,26 @@ struct times {
     uint64_t next_ms, expires_ms, warn_ms;
 };
 
+/* How much later than at its arrival it was to go, as its sender asked. Its
+ * arrival may be known by its id only, and ids run ahead of a clock that was
+ * set back: then what is left of the wait is all of it. */
+uint64_t dispatch_postponed_ms(const struct dispatch *d, const struct recipient *r, uint64_t received_wall_ms)
+{
+    uint64_t now_wall = clock_wall_ms(d->opt.home->clock);
+
+    if (r->release_wall_ms >= received_wall_ms)
+        return r->release_wall_ms - received_wall_ms;
+    if (r->release_wall_ms <= now_wall)
+        return 0;
+    return r->release_wall_ms - now_wall < LEFT_MAX_MS ? r->release_wall_ms - now_wall : LEFT_MAX_MS;
+}
+
 static struct times times_of(struct dispatch *d, const struct recipient *r, uint64_t received_wall_ms)
 {
     const struct retry_policy *p = policy_retry(d->policy, r->address);
     uint64_t longest = p->max_ms + p->max_ms / 4;
     uint64_t begins = recipient_begins(r, received_wall_ms);
-    uint64_t later = begins - received_wall_ms; /* as its sender asked */
+    uint64_t later = dispatch_postponed_ms(d, r, received_wall_ms);
     struct times t;
 
     if (p->doubt_ms > longest)

@@ -148,6 +148,7 @@ void fail_over_retire(struct dispatch *d, struct site *s);
 void fail_over_pump(struct dispatch *d, const struct smart *smart); /* all sites that use it */
 
 /* arrive.c */
+uint64_t dispatch_postponed_ms(const struct dispatch *d, const struct recipient *r, uint64_t received_wall_ms);
 void dispatch_schedule_message(struct dispatch *d, struct message *m);
 /* A stored recipient that is not scheduled: now it is. */
 void dispatch_adopt(struct dispatch *d, uint64_t id, const struct recipient *r);

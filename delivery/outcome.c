@@ -99,10 +99,19 @@ static struct verdict judge_outcome(struct attempt *a, const struct group *g, co
     return v;
 }
 
-static struct verdict judge_order(struct attempt *a, struct recipient *now)
+/* Out of our hold, not out of the one that its sender asked for; and when the
+ * clock was set back, not for longer than he did. */
+static uint64_t wait_of_released(const struct attempt *a, const struct recipient *r)
 {
     uint64_t wall_ms = clock_wall_ms(a->dispatch->opt.home->clock);
+    uint64_t wait = r->release_wall_ms > wall_ms ? r->release_wall_ms - wall_ms : 0;
+    uint64_t most = dispatch_postponed_ms(a->dispatch, r, queue_id_wall_ms(a->id));
 
+    return wait < most ? wait : most;
+}
+
+static struct verdict judge_order(struct attempt *a, struct recipient *now)
+{
     switch (a->order) {
     case ORDER_HOLD:
         now->state = RECIPIENT_HELD;
@@ -115,8 +124,7 @@ static struct verdict judge_order(struct attempt *a, struct recipient *now)
     case ORDER_RELEASE:
         now->state = RECIPIENT_QUEUED;
         now->flags |= RECIPIENT_RELEASED;
-        /* Out of our hold, not out of the one that its sender asked for. */
-        return (struct verdict){ EVENT_RELEASED, false, now->release_wall_ms > wall_ms ? now->release_wall_ms - wall_ms : 0 };
+        return (struct verdict){ EVENT_RELEASED, false, wait_of_released(a, now) };
     case ORDER_DELETE:
         return (struct verdict){ EVENT_DELETED, true, 0 };
     case ORDER_BOUNCE:
