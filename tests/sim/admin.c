@@ -22,6 +22,8 @@ static void expect(struct order *o, struct rcpt *r)
         break;
     case ORDER_RELEASE: /* of a hold, not of the time its sender named */
         r->not_before_ms = r->msg->release_ms;
+        if (o->sim->jumps && mono_of_wall(o->sim, r->msg->release_wall_ms) < r->not_before_ms)
+            r->not_before_ms = mono_of_wall(o->sim, r->msg->release_wall_ms);
         r->held = false;
         break;
     case ORDER_DELETE:

@@ -45,18 +45,53 @@ static void check_times(struct sim *sim, struct rcpt *r, const struct recipient 
                (unsigned long long)wait);
 }
 
+/* Was its time written by the clock as it goes now? */
+static bool since_the_jump(struct sim *sim, const struct rcpt *r, const struct recipient *row)
+{
+    uint64_t last = mono_of_wall(sim, row->last_wall_ms);
+
+    if (row->attempts == 0)
+        return r->msg->begun_ms > sim->last_jump_ms;
+    return last > sim->last_jump_ms && last <= sim->now_ms;
+}
+
+static uint64_t longest_wait(const struct sim *sim)
+{
+    uint64_t longest = sim->retry.max_ms > sim->retry.doubt_ms ? sim->retry.max_ms : sim->retry.doubt_ms;
+
+    return longest + longest / 4;
+}
+
+/* What lies further ahead than it ever could is not waited for. */
+static void cut_odd_times(struct sim *sim, struct rcpt *r)
+{
+    struct msg *m = r->msg;
+    uint64_t most = sim->now_ms + sim->retry.first_ms - sim->retry.first_ms / 4;
+
+    if (r->not_before_ms > most && sim->last_jump_ms > m->begun_ms)
+        r->not_before_ms = 0;
+    if (m->release_ms > sim->now_ms + m->hold_s * SECOND_MS)
+        m->release_ms = 0;
+}
+
 /* Nothing keeps it, and still it lies there. */
 static void check_overdue(struct sim *sim, struct rcpt *r, const struct recipient *row)
 {
-    uint64_t due = row->next_wall_ms > WALL_BASE_MS ? row->next_wall_ms - WALL_BASE_MS : 0;
+    uint64_t due = mono_of_wall(sim, row->next_wall_ms);
+    uint64_t odd = (sim->last_jump_ms > sim->started_ms ? sim->last_jump_ms : sim->started_ms) + HOLD_MAX_S * SECOND_MS + DAY_MS + longest_wait(sim);
     uint64_t well = domain_well_since(sim, r->domain);
     uint64_t bound =
         r->domain->kind == DOMAIN_STEADY ? 30 * MINUTE_MS : sim->retry.max_ms * 5 / 4 + HOUR_MS;
 
+    if (sim->jumps && r->ordered)
+        return; /* what is left of its wait is reckoned anew with every order */
     if (row->state == RECIPIENT_HELD || well == UINT64_MAX || r->domain->kind == DOMAIN_DEAD)
         return;
     if (sim->opt.plant == PLANT_FORGOTTEN)
         bound += 2 * HOUR_MS; /* until it is found */
+    /* A time that a jump made odd is at most as far off as the longest wait. */
+    if (sim->last_jump_ms != 0 && !since_the_jump(sim, r, row))
+        due = odd;
     if (due < well)
         due = well;
     if (due < sim->started_ms)
@@ -84,7 +119,11 @@ static void visit_known(struct walk *w, struct rcpt *r, uint64_t id, const struc
         broken(sim, "%s is stored again after its end", r->address);
     if (w->recovery) {
         r->confirmed = false; /* the engine can't know */
-        r->not_before_ms = row->next_wall_ms > WALL_BASE_MS ? row->next_wall_ms - WALL_BASE_MS : 0;
+        r->not_before_ms = mono_of_wall(sim, row->next_wall_ms);
+        if (sim->jumps && m->release_ms != 0)
+            m->release_ms = mono_of_wall(sim, m->release_wall_ms);
+        if (sim->jumps)
+            cut_odd_times(sim, r);
     }
     r->held = row->state == RECIPIENT_HELD;
     r->stored = true;
@@ -136,11 +175,22 @@ static void walk_store(struct sim *sim, struct walk *w)
     store_snapshot_end(t);
 }
 
+/* By the clock that does not jump; a start believes the one on the wall. */
+static bool may_be_expired(struct sim *sim, const struct msg *m)
+{
+    uint64_t from = m->begun_ms > m->release_ms ? m->begun_ms : m->release_ms;
+    uint64_t ahead = sim->started_ms > m->begun_ms ? sim->jumped_ms - m->jumped_ms : 0;
+
+    if (!sim->jumps)
+        return wall_ms(sim) + 2 >= ledger_begins_wall(m) + sim->retry.expire_ms;
+    return sim->now_ms + ahead + 2 >= from + sim->retry.expire_ms;
+}
+
 /* It is no longer stored: for a good reason? */
 static void check_gone(struct sim *sim, struct rcpt *r)
 {
     const struct domain *d = r->domain;
-    bool expired = wall_ms(sim) + 2 >= ledger_begins_wall(r->msg) + sim->retry.expire_ms;
+    bool expired = may_be_expired(sim, r->msg);
     bool nowhere = d->permanent_until_ms != 0 && d->permanent_until_ms >= r->msg->committed_ms;
 
     if (!r->msg->committed)
@@ -225,7 +275,7 @@ static void take_event(struct sim *sim, uint64_t id, uint64_t sequence, const st
         break;
     case EVENT_EXPIRED:
         sim->counts.expired++;
-        if (e->wall_ms + 2 < ledger_begins_wall(r->msg) + sim->retry.expire_ms)
+        if (!sim->jumps && e->wall_ms + 2 < ledger_begins_wall(r->msg) + sim->retry.expire_ms)
             broken(sim, "%s expired too soon", r->address);
         break;
     default:

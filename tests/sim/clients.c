@@ -76,11 +76,14 @@ static void say_mail(struct client *c)
     struct msg *m = c->msg;
     char envid[32] = "", hold[32] = "";
 
+    m->begun_ms = c->sim->now_ms;
+    m->jumped_ms = c->sim->jumped_ms;
     if (m->envid)
         snprintf(envid, sizeof envid, " ENVID=E%u", m->token);
     if (m->hold_s != 0) {
         snprintf(hold, sizeof hold, " HOLDFOR=%llu", (unsigned long long)m->hold_s);
         m->release_ms = c->sim->now_ms + m->hold_s * SECOND_MS;
+        m->release_wall_ms = wall_ms(c->sim) + m->hold_s * SECOND_MS;
         for (size_t i = 0; i < m->count; i++)
             m->rcpts[i].not_before_ms = m->release_ms;
         c->sim->counts.held_for++;
@@ -176,6 +179,8 @@ static void refused(struct client *c, enum wait w, unsigned code, struct slice l
     }
     /* A store that is broken for a while is a reason, and so is a stop; a user
      * may have to wait; nothing else is. */
+    sim->counts.disk_full += code == 452;
+    sim->counts.store_broken += code == 451;
     if (code >= 500 || (!sim->commit_faults && code != 421 && !client_may_have_to_wait(c, w, code)))
         broken(sim, "a client is refused at step %d: %.*s", w, (int)line.len, line.ptr);
     trace(sim, "client: refused at step %d: %u", w, code);

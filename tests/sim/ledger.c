@@ -54,7 +54,7 @@ static void make_wishes(struct sim *sim, struct msg *m)
 {
     m->envid = chance(sim, 30);
     m->forged = chance(sim, 5) ? some_domain(sim) : NULL;
-    m->hold_s = chance(sim, 8) ? 1 + roll(sim, 12 * HOUR_MS / SECOND_MS) : 0;
+    m->hold_s = chance(sim, 8) ? 1 + roll(sim, HOLD_MAX_S) : 0;
     if (chance(sim, 50))
         return;
     for (size_t i = 0; i < m->count; i++)

@@ -59,6 +59,20 @@ static void open_queue(struct sim *sim, struct life *l)
     check(sim, queue_open(&opt, &l->queue), "opening the queue");
 }
 
+void life_stillborn(struct sim *sim)
+{
+    struct life *l = mem_new(struct life);
+
+    sim->counts.stillborn++;
+    trace(sim, "start, and crash at once");
+    open_queue(sim, l);
+    if (chance(sim, 50))
+        queue_step(l->queue, 1 + roll(sim, 3));
+    queue_abandon(l->queue);
+    l->next = sim->dead;
+    sim->dead = l;
+}
+
 void life_start(struct sim *sim)
 {
     struct life *l = mem_new(struct life);

@@ -5,6 +5,8 @@
 
 #include "queue/bounce.h"
 
+#include <errno.h>
+
 const char *const plant_names[PLANT_COUNT] = {
     "none",         "early-ack",  "drop-deferred", "retry-soon", "unscheduled",
     "lose-outcome", "dns-bounce", "no-dsn",        "two-dsns",   "torn-body",
@@ -205,7 +207,22 @@ void __wrap_smtp_client_content(struct smtp_client *c, struct slice bytes, bool 
     free(copy);
 }
 
-/* ---- the disk -------------------------------------------------------------------------- */
+/* ---- the disk: body files, then records ------------------------------------------------- */
+
+/* A full disk often takes a part before it says so. */
+ssize_t __wrap_write(int fd, const void *bytes, size_t len)
+{
+    if (fd <= 2 || planted == NULL || planted->life == NULL || !planted->commit_fails_now)
+        return __real_write(fd, bytes, len);
+    planted->counts.write_failures++;
+    trace(planted, "a write fails");
+    if (len > 1 && chance(planted, 30))
+        return __real_write(fd, bytes, 1 + roll(planted, len - 1));
+    errno = planted->commit_error;
+    return -1;
+}
+
+/* -------------------------------------------------------------------------- */
 
 int __wrap_mdb_txn_commit(MDB_txn *txn)
 {

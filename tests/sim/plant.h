@@ -11,6 +11,7 @@
 #include "relayd/session_internal.h"
 
 #include <lmdb.h>
+#include <unistd.h>
 
 void plant_begin(struct sim *sim);
 
@@ -43,6 +44,7 @@ WRAPPED(enum relay_verdict, relay_judge, const struct relay_rules *r, bool trust
 WRAPPED(bool, session_sender_refused, struct session *s, struct slice sender);
 WRAPPED(bool, session_owns_from, const struct session *s, struct slice header, struct buf *foreign);
 WRAPPED(bool, session_charge_user, struct session *s, void (*then)(struct session *s));
+WRAPPED(ssize_t, write, int fd, const void *bytes, size_t len);
 WRAPPED(int, mdb_txn_commit, MDB_txn *txn);
 
 #endif

@@ -28,6 +28,7 @@ struct remote {
     bool closing;
     bool pending; /* the final dot has come and its reply has not arrived */
     bool doubt_told;
+    bool garbled; /* the last reply was a hostile one */
     struct buf from;
     bool has_from;
     struct rcpt **rcpts;
@@ -62,8 +63,11 @@ static void on_dsn_confirmed(struct sim *sim, struct mark *m)
 static void mark_all(struct remote *r, void (*reached)(struct sim *sim, struct mark *m),
                      struct rcpt **about, size_t count, uint64_t n)
 {
-    struct mark *m = mem_new(struct mark);
+    struct mark *m;
 
+    if (r->garbled)
+        return; /* nobody can know what is made of it */
+    m = mem_new(struct mark);
     m->reached = reached;
     m->count = count;
     m->n = n;
@@ -78,9 +82,42 @@ static void mark_all(struct remote *r, void (*reached)(struct sim *sim, struct m
 
 static uint64_t think(struct remote *r)
 {
-    if (r->host->slow && !r->sim->healed)
+    if ((r->host->slow && !r->sim->healed) || host_mode(r->host) == MODE_SLOW)
         return roll(r->sim, 2 * MINUTE_MS);
     return roll(r->sim, 30);
+}
+
+/* The same code with words no client should have to read; or, at last, no code. */
+static void say_hostile(struct remote *r, const char *text)
+{
+    struct sim *sim = r->sim;
+    struct buf b = { 0 };
+
+    sim->counts.hostile++;
+    trace(sim, "%s: hostile reply", r->host->name);
+    switch (roll(sim, 4)) {
+    case 0:
+        buf_add_str(&b, text);
+        for (size_t i = roll(sim, chance(sim, 80) ? 4 * KIB : MIB); i > 0; i--)
+            buf_add_byte(&b, 'x');
+        break;
+    case 1:
+        for (size_t i = roll(sim, chance(sim, 80) ? 100 : 10000); i > 0; i--)
+            buf_printf(&b, "%.3s-and so on\r\n", text);
+        buf_add_str(&b, text);
+        break;
+    case 2:
+        buf_add_str(&b, text);
+        buf_add(&b, SLICE(" \x1b[2J\0 \xff\rBcc: x\n\x7f"));
+        break;
+    default:
+        buf_add_str(&b, chance(sim, 50) ? "HTTP/1.1 400 Bad Request" : "99");
+        break;
+    }
+    buf_add_str(&b, "\r\n");
+    wire_send(r->wire, buf_bytes(&b), think(r));
+    buf_release(&b);
+    r->dead = r->garbled = true; /* whatever comes of it */
 }
 
 static void say(struct remote *r, const char *text)
@@ -89,6 +126,10 @@ static void say(struct remote *r, const char *text)
 
     if (r->dead)
         return;
+    if (!r->sim->healed && host_mode(r->host) == MODE_FLAKY && chance(r->sim, 2)) {
+        say_hostile(r, text);
+        return;
+    }
     snprintf(line, sizeof line, "%s\r\n", text);
     wire_send(r->wire, slice_str(line), think(r));
 }
@@ -129,7 +170,7 @@ static enum fault fault(struct remote *r, enum stage st)
         return F_HANG;
     if (mode == MODE_GREY)
         return st == ST_GREETING || st == ST_HELLO || st == ST_CONTENT ? F_NONE : F_4XX;
-    if (mode == MODE_UP || mode == MODE_BUSY)
+    if (mode == MODE_UP || mode == MODE_BUSY || mode == MODE_SLOW)
         return F_NONE;
     if (mode != MODE_FLAKY)
         return chance(r->sim, 50) ? F_RESET : F_HOLE; /* it went down during the session */
@@ -399,6 +440,8 @@ static void do_dot(struct remote *r, struct slice content)
         return;
     }
     say(r, "250 2.0.0 taken");
+    if (r->dead)
+        return; /* said so that nobody can know whether it is understood */
     if (dsn >= 0)
         mark_all(r, on_dsn_confirmed, NULL, 0, (uint64_t)dsn);
     else

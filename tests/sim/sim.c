@@ -150,10 +150,34 @@ static void disk_fire(struct timer *t)
     sim_disk_soon(sim);
 }
 
+/* Only the wall clock jumps; by years at most once, for what a sender wanted to
+ * go later can't be told any more when a clock was set back twice. */
+static void jump_fire(struct timer *t)
+{
+    static const int64_t days[] = { 1, -1, -3653 };
+    struct sim *sim = container_of(t, struct sim, jump);
+    int64_t by = days[roll(sim, countof(days) - (sim->last_jump_ms != 0))] * (int64_t)DAY_MS;
+
+    if (sim->now_ms >= sim->end_ms || sim->wall_offset_ms < -3000 * (int64_t)DAY_MS)
+        return;
+    sim->wall_offset_ms += by;
+    sim->last_jump_ms = sim->now_ms;
+    if (by > 0)
+        sim->jumped_ms += (uint64_t)by;
+    sim->counts.jumps++;
+    trace(sim, "the clock jumps by %lld days", (long long)(by / (int64_t)DAY_MS));
+    timers_arm(&sim->timers, t, sim->now_ms + roll(sim, 3 * DAY_MS));
+}
+
 static void start_fire(struct timer *t)
 {
     struct sim *sim = container_of(t, struct sim, start);
 
+    if (!sim->healed && chance(sim, 8)) { /* and once more, in the middle of it */
+        life_stillborn(sim);
+        timers_arm(&sim->timers, t, sim->now_ms + roll(sim, 5 * SECOND_MS));
+        return;
+    }
     trace(sim, "start");
     sim->fuse = chance(sim, 20) ? roll(sim, 60) : roll(sim, sim->fuse_max);
     life_start(sim);
@@ -335,6 +359,10 @@ static void make_run(struct sim *sim, const struct options *opt)
     sim->fuse_max = chance(sim, 30) ? 300 : 6000;
     sim->fuse = roll(sim, sim->fuse_max);
     sim->commit_faults = chance(sim, 25);
+    sim->jumps = chance(sim, 15);
+    sim->jump.fire = jump_fire;
+    if (sim->jumps)
+        timers_arm(&sim->timers, &sim->jump, sim->now_ms + roll(sim, 3 * DAY_MS));
     make_policy(sim);
     make_settings(sim);
     world_make(sim);
@@ -361,7 +389,7 @@ static void drain(struct sim *sim)
 {
     uint64_t longest =
         sim->retry.max_ms > sim->retry.doubt_ms ? sim->retry.max_ms : sim->retry.doubt_ms;
-    uint64_t until = sim->now_ms + 4 * longest + 6 * HOUR_MS;
+    uint64_t until = sim->now_ms + 4 * longest + (sim->jumps ? 30 : 6) * HOUR_MS;
     uint64_t look = sim->now_ms;
 
     while (sim->now_ms < until) {

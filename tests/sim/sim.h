@@ -109,6 +109,12 @@ struct options {
     COUNT(orders, "orders")                                                                        \
     COUNT(reloads, "reloads")                                                                      \
     COUNT(repaired, "repaired")                                                                    \
+    COUNT(write_failures, "failed writes")                                                         \
+    COUNT(disk_full, "refused for want of room")                                                   \
+    COUNT(store_broken, "for a broken store")                                                      \
+    COUNT(jumps, "jumps of the clock")                                                             \
+    COUNT(stillborn, "deaths at the start")                                                        \
+    COUNT(hostile, "hostile replies")                                                              \
     COUNT(tls, "TLS out")                                                                          \
     COUNT(tls_failed, "failed")                                                                    \
     COUNT(incoming_tls, "TLS in")                                                                  \
@@ -243,6 +249,7 @@ enum mode { /* of a host at a time */
             MODE_BUSY,     /* 421 in the greeting */
             MODE_HANG,     /* accepts and says nothing */
             MODE_GREY,     /* 4xx for everything */
+            MODE_SLOW,     /* every reply takes up to two minutes */
             MODE_COUNT,
 };
 
@@ -343,6 +350,7 @@ struct life {          /* from a start to a crash */
 };
 
 void life_start(struct sim *sim);
+void life_stillborn(struct sim *sim); /* dies while it finds out what is stored */
 void life_crash(struct sim *sim);
 void life_stop(struct sim *sim, uint64_t drain_ms); /* drains and ends as SIGTERM does */
 
@@ -372,6 +380,8 @@ struct rcpt {
     uint64_t final_sequence;
 };
 
+#define HOLD_MAX_S (12 * HOUR_MS / SECOND_MS)
+
 struct msg {
     unsigned token;
     char *reverse_path;
@@ -386,6 +396,9 @@ struct msg {
     bool envid;                 /* its MAIL says ENVID=E<token> */
     uint64_t hold_s;            /* HOLDFOR; 0: none */
     uint64_t release_ms;        /* not before; as early as it can be */
+    uint64_t begun_ms;           /* its MAIL was sent */
+    uint64_t release_wall_ms;
+    uint64_t jumped_ms;          /* by when the clock had jumped ahead so far */
     uint64_t committed_ms;
     uint64_t received_wall_ms;
     bool dsn_dropped; /* a notification about it could not be delivered */
@@ -475,7 +488,11 @@ struct sim {
     uint64_t now_ms;
     struct clock clock;
     struct timers timers; /* the world's */
-    struct timer disk, arrival, faults, start, admin;
+    struct timer disk, arrival, faults, start, admin, jump;
+    bool jumps;              /* of the wall clock, in this run */
+    int64_t wall_offset_ms;
+    uint64_t jumped_ms;      /* ahead, all in all */
+    uint64_t last_jump_ms;
     struct life *life, *dead;
     struct dns_zone zone;
     struct ledger ledger;
@@ -522,7 +539,15 @@ static inline bool chance(struct sim *sim, unsigned percent)
 
 static inline uint64_t wall_ms(const struct sim *sim)
 {
-    return WALL_BASE_MS + sim->now_ms;
+    return WALL_BASE_MS + sim->now_ms + (uint64_t)sim->wall_offset_ms;
+}
+
+/* When the wall clock will show that, as it goes now. */
+static inline uint64_t mono_of_wall(const struct sim *sim, uint64_t wall)
+{
+    uint64_t zero = WALL_BASE_MS + (uint64_t)sim->wall_offset_ms;
+
+    return wall > zero ? wall - zero : 0;
 }
 
 void trace(struct sim *sim, const char *fmt, ...) PRINTF_LIKE(2, 3);
