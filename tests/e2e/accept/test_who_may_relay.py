@@ -2,8 +2,10 @@
 
 import pytest
 
-from lab import mail
+from lab import mail, ports
 from lab.client import Client, send
+from lab.submit import USER, Submitter, add_user, b64
+from lab.tricks import INSIDE, TRICKS
 
 STRANGER = "127.0.0.2"
 OURS = "domain dest.test { relay }"
@@ -34,38 +36,6 @@ def test_a_stranger_reaches_our_domain(guarded):
     assert sink.wait(1)[0].recipients[0].lower() == "b@dest.test"
 
 
-TRICKS = [
-    "b@elsewhere.test",
-    "b%elsewhere.test@dest2.test",
-    "elsewhere.test!b@dest2.test",
-    "@dest.test:b@elsewhere.test",
-    "@dest.test,@elsewhere.test:b@elsewhere.test",
-    '"b@elsewhere.test"@other.test',
-    "b@dest.test@elsewhere.test",
-    "b@elsewhere.test@dest.test.",
-    "b@[127.0.0.1]",
-    "b@[192.0.2.1]",
-    "b@[IPv6:::1]",
-    "b@127.0.0.1",
-    "b@dest.test.elsewhere.test",
-    "b@xdest.test",
-    "b@sub.dest.test",
-    "b@dest.test\x00.elsewhere.test",
-    "b@dest.test\x00@elsewhere.test",
-    "b@elsewhere.test\x00@dest.test",
-    "b@dest.test\x01",
-    "b@dést.test",
-    "b@dest。test@elsewhere.test",
-    "b@dest.test,c@elsewhere.test",
-    "b@dest.test> <c@elsewhere.test",
-    "b@dest.test\t,c@elsewhere.test",
-    "b",
-    "",
-    "@dest.test",
-    "b@",
-]
-
-
 @pytest.mark.parametrize("recipient", TRICKS)
 def test_10_a_stranger_does_not_get_through(guarded, recipient):
     daemon, sink = guarded
@@ -86,48 +56,103 @@ DOORS = {
     "undeclared": ("proxy_protocol from 127.0.0.9; xclient from 127.0.0.9", STRANGER, b"", b""),
     "behind a front end": ("proxy_protocol from 127.0.0.9", "127.0.0.9", b"PROXY TCP4 127.0.0.2 127.0.0.1 9 25\r\n", b""),
     "unknown to a front end": ("proxy_protocol from 127.0.0.9", "127.0.0.9", b"PROXY UNKNOWN\r\n", b""),
+    "with logins": ("login optional", STRANGER, b"", b""),
     "by XCLIENT": ("xclient from 127.0.0.1", "127.0.0.1", b"", b"XCLIENT ADDR=127.0.0.2\r\n"),
 }
 
-# What routes inside the local part of a domain that has aliases or a list.
-INSIDE = [
-    f"{local}@{domain}"
-    for local in ("b%elsewhere.test", "elsewhere.test!b", '"b@elsewhere.test"', '"b%elsewhere.test"', "b+%elsewhere.test")
-    for domain in ("alias.test", "catch.test", "listed.test")
-]
+# When a client names recipients: in the clear, or under TLS by either way.
+LINES = ["clear", "starttls", "implicit"]
+REFUSED = (500, 501, 550, 551, 553, 554)
 
 
+def with_tls(lab, listen, **options):
+    """A relayd with two listeners alike: daemon.port with STARTTLS, daemon.implicit with TLS at once."""
+    implicit = ports.free()
+    extra = f"{options.pop('extra', '')}\nlisten 127.0.0.1:{implicit} {{ {listen}; tls implicit }}"
+    daemon = lab.relayd(listen=f"{listen}; tls optional", extra=extra, routes="route default hold", **options)
+    daemon.implicit = implicit
+    return daemon
+
+
+def enter(daemon, line, source=None, header=b"", before=b""):
+    """A client who has said EHLO, and all that comes before it."""
+    client = Submitter(daemon.implicit if line == "implicit" else daemon.port, source=source, greet=False)
+    client.send(header)
+    if line == "implicit":
+        client.tls()
+    assert client.reply().code == 220
+    client.ehlo()
+    if line == "starttls":
+        client.starttls()
+    if before:
+        assert client.command(before).code == 220
+        client.ehlo()
+    return client
+
+
+@pytest.mark.parametrize("line", LINES)
 @pytest.mark.parametrize("door", DOORS)
-def test_10_no_door_lets_a_stranger_through(lab, door):
-    listen, source, header, before = DOORS[door]
-    daemon = lab.relayd(
+def test_10_no_door_lets_a_stranger_through(lab, door, line):
+    listen, *way = DOORS[door]
+    daemon = with_tls(
+        lab,
+        listen,
         trusted="127.0.0.1/32, 127.0.0.9/32",
-        listen=listen,
         limits="errors 10000; idle_commands 10000",
         extra=f"""{OURS}
             postmaster pm@dest.test
             domain alias.test {{ alias b b@dest.test }}
             domain catch.test {{ catch_all b@dest.test }}
             domain listed.test {{ relay; recipients b }}""",
-        routes="route default hold",
     )
-    with Client(daemon.port, source=source, greet=False) as client:
-        client.send(header)
-        assert client.reply().code == 220
-        if before:
-            assert client.command(before).code == 220
-        client.ehlo()
+    with enter(daemon, line, *way) as client:
         for recipient in TRICKS + INSIDE:
-            assert client.command("MAIL FROM:<a@anywhere.test>").code == 250
-            reply = client.command(f"RCPT TO:<{recipient}>")
-            assert reply.code in (500, 501, 550, 551, 553, 554), (recipient, reply)
-            client.command("RSET")
+            for args in ("", " SMTPUTF8"):
+                assert client.command(f"MAIL FROM:<a@anywhere.test>{args}").code == 250
+                reply = client.command(f"RCPT TO:<{recipient}>")
+                assert reply.code in REFUSED, (recipient, args, reply)
+                client.command("RSET")
         reply = client.transaction("a@anywhere.test", "B+tag@alias.test", mail.message())
         assert reply.code == 250
     assert list(daemon.recipients(reply.queue_id)) == ["b@dest.test"]
 
 
-def test_without_a_login_nothing_is_submitted(lab):
+@pytest.mark.parametrize("line", LINES)
+@pytest.mark.parametrize("login", ["required", "unless_trusted"])
+def test_10_without_a_login_nothing_is_submitted(lab, login, line):
+    """Not even to our domain; and a login that failed or was given up is none."""
+    daemon = with_tls(
+        lab,
+        f"role submission; login {login}",
+        trusted="127.0.0.1/32" if login == "required" else "none",
+        limits="errors 10000; idle_commands 10000",
+        extra=OURS,
+    )
+    add_user(daemon)
+
+    def refused(client):
+        for sender in ("", USER, "a@anywhere.test", "root@mx.relay.test"):
+            assert client.command(f"MAIL FROM:<{sender}>").code == 530
+            assert client.command("RCPT TO:<b@dest.test>").code in (503, 530)
+        for recipient in TRICKS:
+            reply = client.command(f"RCPT TO:<{recipient}>")
+            assert reply.code in (500, 503, 530), (recipient, reply)
+        assert client.command("DATA").code in (503, 530)
+        assert client.command("BDAT 5 LAST\r\nevil\n".encode()).code in (503, 530)
+
+    with enter(daemon, line) as client:
+        refused(client)
+        assert client.login(password="not this one").code == (538 if line == "clear" else 535)
+        refused(client)
+        if line != "clear":
+            assert client.command("AUTH LOGIN").code == 334
+            assert client.command(b64(USER)).code == 334
+            assert client.command("*").code == 501
+            refused(client)
+    assert daemon.queue() == []
+
+
+def test_10_without_a_login_in_the_clear_nothing_is_submitted(lab):
     daemon = lab.relayd(trusted="none", listen="role submission; login required; tls none", routes="route default hold")
     with Client(daemon.port) as client:
         client.ehlo()

@@ -10,6 +10,7 @@ dovecot.py  a real Dovecot, for its logins
 tools.py    swaks and curl
 submit.py   clients that log in: by hand, msmtp, nodemailer
 mail.py     messages to send, bounces to read
+tricks.py   addresses that once fooled relays
 disk.py     disks that are slow, bad or full
 wait.py     deadlines instead of sleeps; ports.py: ports nobody else takes
 process.py  starting and stopping programs
