@@ -71,10 +71,22 @@ void signers_link(struct signers *s, unsigned index, int fd);
 /* After the loops stopped: requests under way are not answered. NULL is fine. */
 void signers_free(struct signers *s);
 
+struct signers_figures {
+    uint64_t signed_, failed;
+    uint64_t recycled; /* ended when their share was done, as they all do */
+    uint64_t deaths;   /* ended before that */
+};
+
 struct signers_stats {
-    unsigned workers;
+    unsigned workers; /* that are there */
     size_t waiting, under_way;
-    uint64_t signed_, failed, deaths;
+    struct signers_figures sum; /* with what failed at no worker */
+    struct signers_worker {
+        bool there;
+        unsigned under_way;
+        struct signers_figures sum; /* of all that had its number */
+    } each[SIGNERS_MAX];
+    unsigned count; /* of these: up to the last that ever was there */
 };
 void signers_stats(const struct signers *s, struct signers_stats *out); /* home's thread */
 

@@ -30,6 +30,8 @@ struct worker {
     bool alone;       /* has a message that killed one before */
     struct list jobs; /* given to it, in order */
     unsigned count;
+    bool known; /* was there once */
+    struct signers_figures figures;
 };
 
 struct signers {
@@ -40,7 +42,7 @@ struct signers {
     size_t waiting_count, under_way;
     struct timer clock; /* for those who wait too long */
     uint64_t next_id;
-    uint64_t signed_, failed, deaths;
+    uint64_t failed; /* at whatever worker, or none */
 };
 
 static void pump(struct signers *s);
@@ -57,10 +59,7 @@ static void answer_run(struct post *p)
 static void answer(struct signers *s, struct sign_request *r, bool ok)
 {
     r->ok = ok;
-    if (ok)
-        s->signed_++;
-    else
-        s->failed++;
+    s->failed += !ok;
     r->post.run = answer_run;
     loop_post(r->home, &r->post);
 }
@@ -92,10 +91,10 @@ static void worker_lost(struct worker *w, bool died)
     ipc_free(w->link);
     w->link = NULL;
     w->retiring = false;
-    if (died)
-        s->deaths++;
+    w->figures.deaths += died;
     if (died && oldest != NULL && ++oldest->deaths >= SIGN_DEATHS_MAX) {
         take_back(w, oldest);
+        w->figures.failed++;
         fail(s, oldest, "sign workers died of it");
     }
     while (!list_empty(&w->jobs)) {
@@ -131,6 +130,7 @@ static void release_when_done(struct worker *w)
         ipc_free(w->link); /* it sees that and ends; another comes */
         w->link = NULL;
         w->retiring = false;
+        w->figures.recycled++;
     }
 }
 
@@ -160,11 +160,13 @@ static void worker_message(void *ctx, struct slice payload, int fd)
     take_back(w, r);
     if (m.ok) {
         buf_add(&r->fields, m.fields);
+        w->figures.signed_++;
         answer(w->pool, r, true);
     } else {
         char why[SIGNER_WHY_MAX];
 
         snprintf(why, sizeof why, "%.*s", (int)m.why.len, m.why.ptr);
+        w->figures.failed++;
         fail(w->pool, r, why);
     }
     release_when_done(w);
@@ -381,6 +383,7 @@ void signers_link(struct signers *s, unsigned index, int fd)
         w->link = NULL;
         return;
     }
+    w->known = true;
     pump(s);
 }
 
@@ -396,13 +399,17 @@ void signers_free(struct signers *s)
 
 void signers_stats(const struct signers *s, struct signers_stats *out)
 {
-    *out = (struct signers_stats){
-        .waiting = s->waiting_count,
-        .under_way = s->under_way,
-        .signed_ = s->signed_,
-        .failed = s->failed,
-        .deaths = s->deaths,
-    };
-    for (unsigned i = 0; i < SIGNERS_MAX; i++)
-        out->workers += s->workers[i].link != NULL;
+    *out = (struct signers_stats){ .waiting = s->waiting_count, .under_way = s->under_way };
+    for (unsigned i = 0; i < SIGNERS_MAX; i++) {
+        const struct worker *w = &s->workers[i];
+
+        out->each[i] = (struct signers_worker){ w->link != NULL, w->count, w->figures };
+        out->workers += w->link != NULL;
+        out->sum.signed_ += w->figures.signed_;
+        out->sum.recycled += w->figures.recycled;
+        out->sum.deaths += w->figures.deaths;
+        if (w->known)
+            out->count = i + 1;
+    }
+    out->sum.failed = s->failed;
 }

@@ -214,6 +214,7 @@ struct err control_start(const struct control_options *opt, struct control **out
     c->source = (struct source){
         .queue = opt->queue,
         .live = live_new(opt->home, opt->dispatch),
+        .signers = opt->signers,
         .clock = opt->clock,
         .hostname = c->hostname,
         .version = opt->version,

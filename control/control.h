@@ -9,6 +9,7 @@
 
 #include "base/buf.h"
 #include "auth/accounts.h"
+#include "auth/sign.h"
 #include "control/view_dkim.h"
 #include "delivery/dispatch.h"
 #include "queue/queue.h"
@@ -20,7 +21,8 @@ struct control_options {
     struct queue *queue;
     struct accounts *accounts; /* NULL: nobody can be asked about users */
     struct dispatch *dispatch;
-    struct loop *home;       /* loop 0, where dispatch lives */
+    struct signers *signers; /* NULL: nothing is said of signatures */
+    struct loop *home;       /* loop 0, where dispatch and signers live */
     const struct clock *clock;
     const char *hostname;    /* copied */
     const char *version;     /* a literal */

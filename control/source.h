@@ -4,12 +4,14 @@
 #ifndef CONTROL_SOURCE_H
 #define CONTROL_SOURCE_H
 
+#include "auth/sign.h"
 #include "control/live.h"
 #include "queue/queue.h"
 
 struct source {
     struct queue *queue;
     struct live *live; /* NULL: the engine is down, and the queue was opened read-only */
+    struct signers *signers; /* asked where the dispatcher is; NULL: nobody signs */
     const struct clock *clock;
     const char *hostname;
     const char *version;

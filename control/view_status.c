@@ -43,6 +43,8 @@ struct stats_call {
     struct live_call call; /* first */
     struct dispatch_stats stats;
     json_t *smarthosts;
+    const struct signers *signers;
+    struct signers_stats signing;
 };
 
 static void add_smarthost(void *ctx, const struct dispatch_smarthost *s)
@@ -71,12 +73,47 @@ static void stats_run(struct live_call *c, struct dispatch *d)
 {
     dispatch_stats(d, &((struct stats_call *)c)->stats);
     dispatch_each_smarthost(d, add_smarthost, c);
+    if (((struct stats_call *)c)->signers != NULL)
+        signers_stats(((struct stats_call *)c)->signers, &((struct stats_call *)c)->signing);
 }
 
 static void stats_free(struct live_call *c)
 {
     json_decref(((struct stats_call *)c)->smarthosts);
     free(c);
+}
+
+static void put_figures(json_t *out, const struct signers_figures *f)
+{
+    json_put_number(out, "signed", f->signed_);
+    json_put_number(out, "failed", f->failed);
+    json_put_number(out, "recycled", f->recycled);
+    json_put_number(out, "lost", f->deaths);
+}
+
+/* Left out where nothing is ever signed. */
+static void put_signing(json_t *out, const struct signers_stats *st)
+{
+    json_t *signing, *workers;
+
+    if (st->count == 0 && st->waiting == 0 && st->sum.failed == 0)
+        return;
+    signing = json_object();
+    workers = json_array();
+    put_figures(signing, &st->sum);
+    json_put_number(signing, "waiting", st->waiting);
+    json_put_number(signing, "active", st->under_way);
+    for (unsigned i = 0; i < st->count; i++) {
+        json_t *worker = json_object();
+
+        json_put_number(worker, "worker", i);
+        json_object_set_new(worker, "running", json_boolean(st->each[i].there));
+        put_figures(worker, &st->each[i].sum);
+        json_put_number(worker, "active", st->each[i].under_way);
+        json_array_append_new(workers, worker);
+    }
+    json_object_set_new(signing, "workers", workers);
+    json_object_set_new(out, "signing", signing);
 }
 
 static struct err add_live(struct source *s, json_t *out)
@@ -88,6 +125,7 @@ static struct err add_live(struct source *s, json_t *out)
     c->call.run = stats_run;
     c->call.free = stats_free;
     c->smarthosts = json_array();
+    c->signers = s->signers;
     json_object_set_new(out, "queue", queue);
     json_object_set_new(out, "since_start", since);
     e = live_ask(s->live, &c->call);
@@ -107,6 +145,7 @@ static struct err add_live(struct source *s, json_t *out)
     json_put_number(out, "connections_out", c->stats.connections);
     if (json_array_size(c->smarthosts) != 0)
         json_object_set(out, "smarthosts", c->smarthosts);
+    put_signing(out, &c->signing);
     json_put_time(out, "started", s->started_wall_ms);
     json_put_number(out, "uptime_ms", source_now_ms(s) - s->started_wall_ms);
     json_put_number(out, "pid", (uint64_t)getpid());

@@ -69,6 +69,28 @@ static void add_smarthost(struct buf *out, const json_t *smarthost, bool color)
     }
 }
 
+/* One line of what they did and one of how they are. */
+static void add_signing(struct buf *out, const json_t *signing, bool color)
+{
+    static const char *const words[] = { "signed", "failed", "waiting", "active" };
+    static const char *const ends[] = { "recycled", "lost" };
+    const json_t *workers = json_object_get(signing, "workers"), *w;
+    size_t i, there = 0;
+    enum text_style style;
+
+    if (signing == NULL)
+        return;
+    json_array_foreach(workers, i, w)
+        there += json_is_true(json_object_get(w, "running"));
+    style = there != 0 ? STYLE_GOOD : STYLE_BAD;
+    name(out, "signing");
+    add_pairs(out, signing, words, countof(words));
+    name(out, "");
+    buf_printf(out, "%s%zu of %zu%s workers running, ", style_begin(color, style), there, json_array_size(workers),
+               style_end(color, style));
+    add_pairs(out, signing, ends, countof(ends));
+}
+
 void render_status(struct buf *out, const json_t *doc, bool color)
 {
     static const char *const queue_words[] = { "messages", "recipients", "waiting", "ready",
@@ -100,6 +122,7 @@ void render_status(struct buf *out, const json_t *doc, bool color)
         buf_printf(out, "%" PRIu64 " out\n", number_of(doc, "connections_out"));
         json_array_foreach(json_object_get(doc, "smarthosts"), i, smarthost)
             add_smarthost(out, smarthost, color);
+        add_signing(out, json_object_get(doc, "signing"), color);
         name(out, "storage");
         buf_printf(out, "%s%s%s%s\n", style_begin(color, style_of_word(state)), state,
                    style_end(color, style_of_word(state)),

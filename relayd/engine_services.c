@@ -105,6 +105,7 @@ struct err engine_services_start(struct engine *en)
         .queue = en->queue,
         .accounts = en->accounts,
         .dispatch = en->dispatch,
+        .signers = en->signers,
         .home = en->loops[0].loop,
         .clock = &clock_system,
         .hostname = en->settings->hostname,

@@ -259,7 +259,7 @@ static void assert_all_signed(struct fixture *f)
     for (unsigned n = 0; n < REQUESTS; n++)
         assert_signed(&f->asked[n].request);
     signers_stats(f->signers, &st);
-    assert_int_equal(st.signed_, REQUESTS);
+    assert_int_equal(st.sum.signed_, REQUESTS);
     assert_int_equal(st.waiting + st.under_way, 0);
 }
 
@@ -298,7 +298,16 @@ static void test_worker_dies(void **state)
     assert_all_signed(f);
     signers_stats(f->signers, &st);
     assert_int_equal(st.workers, 1);
-    assert_int_equal(st.deaths, 1);
+    assert_int_equal(st.count, 2);
+    assert_int_equal(st.sum.deaths, 1);
+    assert_int_equal(st.sum.recycled, 0);
+    assert_int_equal(st.each[0].sum.deaths, 1);
+    assert_int_equal(st.each[1].sum.deaths, 0);
+    assert_false(st.each[0].there);
+    assert_true(st.each[1].there);
+    assert_int_equal(st.each[1].under_way, 0);
+    assert_in_range(st.each[0].sum.signed_, 1, 7); /* of the answers by its end */
+    assert_int_equal(st.each[0].sum.signed_ + st.each[1].sum.signed_, REQUESTS);
 }
 
 static bool first_end_is_gone(struct fixture *f)
@@ -330,13 +339,15 @@ static void test_deadly_message(void **state)
     for (unsigned n = 1; n < 6; n++)
         assert_signed(&f->asked[n].request);
     signers_stats(f->signers, &st);
-    assert_int_equal(st.failed, 1);
-    assert_int_equal(st.deaths, 2);
+    assert_int_equal(st.sum.failed, 1);
+    assert_int_equal(st.each[1].sum.failed, 1);
+    assert_int_equal(st.sum.deaths, 2);
 }
 
 static void test_retired_workers(void **state)
 {
     struct fixture *f = *state;
+    struct signers_stats st;
 
     start_worker(f, 0, 5);
     start_worker(f, 1, 5);
@@ -344,6 +355,10 @@ static void test_retired_workers(void **state)
     run(f);
     assert_all_signed(f);
     assert_in_range(f->spent, REQUESTS / 5 - 4, REQUESTS / 5);
+    signers_stats(f->signers, &st);
+    assert_int_equal(st.sum.deaths, 0);
+    assert_in_range(st.sum.recycled, REQUESTS / 5 - 4, REQUESTS / 5);
+    assert_int_equal(st.each[0].sum.recycled + st.each[1].sum.recycled, st.sum.recycled);
 }
 
 static bool one_waits(struct fixture *f)
@@ -373,6 +388,7 @@ static void test_no_key(void **state)
     static const struct sign_identity unreadable[] = { { "broken.test", "s" } };
     static const struct sign_identity unknown[] = { { "example.com", "r1" }, { "other.test", "s" } };
     struct fixture *f = *state;
+    struct signers_stats st;
 
     start_worker(f, 0, 1000);
     sign_submit(signers_service(f->signers), ask(f, 0, unreadable, 1));
@@ -381,6 +397,10 @@ static void test_no_key(void **state)
     assert_string_equal(f->asked[0].request.why, "the key s of broken.test: Permission denied");
     assert_string_equal(f->asked[1].request.why, "there is no key s of other.test");
     assert_int_equal(buf_len(&f->asked[1].request.fields), 0);
+    signers_stats(f->signers, &st);
+    assert_int_equal(st.sum.failed, 2);
+    assert_int_equal(st.each[0].sum.failed, 2);
+    assert_int_equal(st.sum.signed_, 0);
 }
 
 /* The same large message in memory, in a file behind its header, and as small

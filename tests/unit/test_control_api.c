@@ -5,6 +5,7 @@
 #include "control/control.h"
 #include "control/socket.h"
 #include "control/view.h"
+#include "net/ipc.h"
 #include "net/uvloop.h"
 
 #include <curl/curl.h>
@@ -20,6 +21,7 @@ struct fix {
     struct queue *queue;
     struct delivery_policy *policy;
     struct dispatch *dispatch;
+    struct signers *signers;
     struct control *control;
     bool running;
     unsigned reloads;
@@ -151,6 +153,7 @@ static int setup(void **state)
     dopt.queue = copt.queue = f->queue;
     dopt.policy = f->policy = hold_everything();
     copt.dispatch = f->dispatch = dispatch_new(&dopt);
+    copt.signers = f->signers = signers_new(f->loop);
     assert_ok(control_start(&copt, &f->control, NULL));
     pthread_create(&f->thread, NULL, loop_main, f->loop);
     f->running = true;
@@ -177,6 +180,7 @@ static int teardown(void **state)
     end_loop(f);
     control_free(f->control);
     dispatch_free(f->dispatch);
+    signers_free(f->signers);
     policy_unref(f->policy);
     queue_close(f->queue);
     uvloop_free(f->loop);
@@ -481,6 +485,66 @@ static void test_status_and_sites(void **state)
     json_decref(doc);
 }
 
+struct linking {
+    struct post post;
+    struct fix *fix;
+    int fd;
+};
+
+static void linking_run(struct post *p)
+{
+    struct linking *l = container_of(p, struct linking, post);
+
+    signers_link(l->fix->signers, 2, l->fd);
+}
+
+static json_int_t figure(json_t *object, const char *name)
+{
+    json_t *value = json_object_get(object, name);
+
+    assert_true(json_is_integer(value));
+    return json_integer_value(value);
+}
+
+/* Nothing is said of signatures until there was somebody to make them. */
+static void test_status_of_sign_workers(void **state)
+{
+    struct fix *f = *state;
+    struct linking l = { .post = { .run = linking_run }, .fix = f };
+    json_t *doc = ask(f, "GET", "/v1/status", NULL, 200), *signing, *workers, *last;
+    int ends[2];
+
+    assert_null(json_object_get(doc, "signing"));
+    json_decref(doc);
+    assert_ok(ipc_pair(ends));
+    l.fd = ends[0];
+    loop_post(f->loop, &l.post);
+    doc = ask(f, "GET", "/v1/status", NULL, 200); /* posted later */
+    signing = json_object_get(doc, "signing");
+    workers = json_object_get(signing, "workers");
+    assert_int_equal(json_array_size(workers), 3);
+    last = json_array_get(workers, 2);
+    assert_true(json_is_false(json_object_get(json_array_get(workers, 0), "running")));
+    assert_true(json_is_true(json_object_get(last, "running")));
+    assert_int_equal(figure(last, "worker"), 2);
+    assert_int_equal(figure(last, "lost"), 0);
+    assert_int_equal(figure(signing, "waiting"), 0);
+    json_decref(doc);
+    close(ends[1]); /* it died */
+    do {
+        doc = ask(f, "GET", "/v1/status", NULL, 200);
+        signing = json_object_get(doc, "signing");
+        last = json_array_get(json_object_get(signing, "workers"), 2);
+        if (json_is_false(json_object_get(last, "running")))
+            break;
+        json_decref(doc);
+    } while (true);
+    assert_int_equal(figure(last, "lost"), 1);
+    assert_int_equal(figure(signing, "lost"), 1);
+    assert_int_equal(figure(signing, "recycled"), 0);
+    json_decref(doc);
+}
+
 /* A scheduler that is stuck is told of within the time that relayctl waits. */
 static void test_stuck_scheduler(void **state)
 {
@@ -618,6 +682,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_orders, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reload, setup, teardown),
         cmocka_unit_test_setup_teardown(test_status_and_sites, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_status_of_sign_workers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stuck_scheduler, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stop_while_asked, setup, teardown),
         cmocka_unit_test_setup_teardown(test_engine_down, setup, teardown),

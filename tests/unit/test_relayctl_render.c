@@ -171,6 +171,26 @@ static void test_trace(void **state)
     json_decref(doc);
 }
 
+/* Who signs is told of only where somebody does. */
+static void test_signing(void **state)
+{
+    json_t *doc = load(
+        "{\"running\": true, \"signing\": {\"signed\": 120, \"failed\": 1, \"recycled\": 3, \"lost\": 2,"
+        " \"waiting\": 4, \"active\": 5, \"workers\": ["
+        "  {\"worker\": 0, \"running\": true}, {\"worker\": 1, \"running\": false}]}}");
+    struct buf out = { 0 };
+
+    render_status(&out, doc, false);
+    assert_non_null(strstr(buf_cstr(&out), "signing      120 signed, 1 failed, 4 waiting, 5 active\n"
+                                           "             1 of 2 workers running, 3 recycled, 2 lost\n"));
+    json_object_del(doc, "signing");
+    buf_clear(&out);
+    render_status(&out, doc, false);
+    assert_null(strstr(buf_cstr(&out), "sign"));
+    buf_release(&out);
+    json_decref(doc);
+}
+
 /* Whatever an engine of another release leaves out. */
 static void test_empty_documents(void **state)
 {
@@ -194,6 +214,7 @@ int main(void)
         cmocka_unit_test(test_spans_and_sizes), cmocka_unit_test(test_clean),
         cmocka_unit_test(test_table),           cmocka_unit_test(test_colour_only_when_asked),
         cmocka_unit_test(test_queue),           cmocka_unit_test(test_trace),
+        cmocka_unit_test(test_signing),
         cmocka_unit_test(test_empty_documents),
     };
 

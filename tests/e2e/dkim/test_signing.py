@@ -237,6 +237,18 @@ def test_1_killed_workers_lose_nothing(lab):
     assert len(sink.messages) == 60
     for got in sink.messages:
         assert verify(got.content, keys) == [True, True]
+    status = wait.until(lambda: all_running(daemon.json("status")["signing"]), "the workers are back", 60)
+    assert status["signed"] == 60 and status["waiting"] == status["active"] == 0
+    assert status["lost"] >= 1 and status["recycled"] == 0  # killed as it starts, one is in no figure
+    for name in ("signed", "lost", "recycled"):
+        assert sum(worker[name] for worker in status["workers"]) == status[name], name
+    count = len(status["workers"])
+    text = daemon.ctl("status").stdout
+    assert re.search(rf"^signing +60 signed, {status['failed']} failed, 0 waiting, 0 active\n +{count} of {count} workers", text, re.M)
+
+
+def all_running(signing):
+    return signing if all(worker["running"] for worker in signing["workers"]) else None
 
 
 def make_key(path, kind="rsa"):
