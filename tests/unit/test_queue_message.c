@@ -3,6 +3,7 @@
  * disk refused was never there. */
 #include "tests/unit/queue_fixture.h"
 
+#include "queue/record.h"
 #include "queue/writes.h"
 
 struct loaded {
@@ -539,6 +540,195 @@ static void an_unknown_id_is_not_found(void **state)
     assert_null(l.m);
 }
 
+/* ---- signatures ------------------------------------------------------------------ */
+
+static char *fields_of(size_t len)
+{
+    char *text = text_of(len, 5);
+
+    memcpy(text, "DKIM-Signature: ", 16);
+    return text;
+}
+
+static void keep_signatures(struct queue_fix *f, uint64_t id, struct slice fields)
+{
+    unsigned done = f->done;
+
+    queue_store_signatures(f->q, id, fields, &f->loop, queue_fix_done, f);
+    assert_int_equal(f->done, done); /* never from inside */
+    queue_fix_settle(f);
+    assert_int_equal(f->done, done + 1);
+    assert_int_equal(f->failed, 0);
+}
+
+/* Both ways of reading a message agree. */
+static void check_signatures(struct queue_fix *f, uint64_t id, struct slice want)
+{
+    struct loaded l = load(f, id);
+    struct store_txn *t;
+    struct message *m;
+
+    assert_ok(l.e);
+    assert_true(slice_eq(buf_bytes(&l.m->signatures), want));
+    assert_slice_str(l.m->header, "Subject: x\r\n\r\n"); /* as it came */
+    message_unref(l.m);
+    assert_ok(store_snapshot(queue_store(f->q), &t));
+    assert_ok(queue_read(t, id, &m));
+    assert_true(slice_eq(buf_bytes(&m->signatures), want));
+    store_snapshot_end(t);
+    message_unref(m);
+}
+
+static void signatures_come_back(void **state)
+{
+    static const size_t sizes[] = { 16, 700, RECORD_SIGNATURE_MAX - 1, RECORD_SIGNATURE_MAX, RECORD_SIGNATURE_MAX + 1,
+                                    5 * RECORD_SIGNATURE_MAX + 17 };
+    struct queue_fix *f = *state;
+
+    for (size_t i = 0; i < countof(sizes); i++) {
+        char *fields = fields_of(sizes[i]);
+        uint64_t id = commit(f, "Subject: x\r\n\r\n", SLICE("body\r\n"), 100);
+
+        check_signatures(f, id, SLICE_EMPTY);
+        keep_signatures(f, id, slice_make(fields, sizes[i]));
+        check_signatures(f, id, slice_make(fields, sizes[i]));
+        reopen(f, MIB, MIB);
+        check_signatures(f, id, slice_make(fields, sizes[i]));
+        free(fields);
+    }
+}
+
+/* Beside a body in many records of the same table, each finds its own. */
+static void signatures_beside_a_body_in_chunks(void **state)
+{
+    struct queue_fix *f = *state;
+    char *body = text_of(50000, 1), *fields = fields_of(10000);
+    uint64_t id = commit(f, "Subject: x\r\n\r\n", slice_make(body, 50000), 50000);
+    struct loaded l;
+
+    assert_int_equal(f->last->body_place, BODY_CHUNKS);
+    keep_signatures(f, id, slice_make(fields, 10000));
+    check_signatures(f, id, slice_make(fields, 10000));
+    l = load(f, id);
+    check_body(f, l.m, slice_make(body, 50000));
+    message_unref(l.m);
+    free(body);
+    free(fields);
+}
+
+/* Records of a message in the table of bodies. */
+static unsigned body_records(struct queue_fix *f, uint64_t id)
+{
+    struct codec_key start = codec_key_u64(id);
+    struct store_cursor *c;
+    struct store_txn *t;
+    struct slice key, value;
+    unsigned n = 0;
+    struct err e;
+
+    assert_ok(store_snapshot(queue_store(f->q), &t));
+    assert_ok(store_cursor_open(t, TABLE_BODY, &c));
+    e = store_cursor_seek(c, codec_key_slice(&start), &key, &value);
+    for (; !err_failed(e) && codec_key_read_u64(key, 0) == id; e = store_cursor_next(c, &key, &value))
+        n++;
+    store_cursor_close(c);
+    store_snapshot_end(t);
+    return n;
+}
+
+static void finish(struct queue_fix *f)
+{
+    struct queue_change changes[2];
+    struct queue_update u = { .id = f->last->id, .message = f->last, .changes = changes, .change_count = 2,
+                              .message_done = true };
+
+    for (unsigned i = 0; i < 2; i++)
+        changes[i] = (struct queue_change){ .event = EVENT_DELIVERED, .final = true, .now = f->last->recipients[i] };
+    queue_apply(f->q, &u, &f->loop, queue_fix_done, f);
+    queue_fix_settle(f);
+}
+
+static void signatures_go_with_their_message(void **state)
+{
+    struct queue_fix *f = *state;
+    char *fields = fields_of(9000);
+    uint64_t id = commit(f, "Subject: x\r\n\r\n", SLICE("body\r\n"), 100);
+    unsigned before = body_records(f, id);
+
+    keep_signatures(f, id, slice_make(fields, 9000));
+    assert_int_equal(body_records(f, id), before + 3);
+    finish(f);
+    assert_int_equal(body_records(f, id), 0);
+    keep_signatures(f, id, slice_make(fields, 9000)); /* made too late: no fault, and nothing of it stays */
+    assert_int_equal(body_records(f, id), 0);
+    assert_err(load(f, id).e, ERR_NOT_FOUND);
+    free(fields);
+}
+
+struct spoiling {
+    struct store_job job;
+    uint64_t id;
+    unsigned part;
+    enum { SPOIL_FLIP, SPOIL_CUT, SPOIL_EMPTY, SPOIL_REMOVE, SPOIL_OTHER_COUNT, SPOIL_NO_PARTS, SPOILS } how;
+};
+
+static struct err spoil_run(struct store_job *j, struct store_txn *t)
+{
+    struct spoiling *s = container_of(j, struct spoiling, job);
+    struct codec_key key = codec_key_u64_u32(s->id, RECORD_SIGNATURE_CHUNK + s->part);
+    struct buf copy = { 0 };
+    struct slice value;
+    struct err e = store_get(t, TABLE_BODY, codec_key_slice(&key), &value);
+    unsigned parts;
+
+    if (err_failed(e))
+        return e;
+    buf_add(&copy, value);
+    value = buf_bytes(&copy);
+    if (s->how == SPOIL_FLIP) {
+        ((char *)value.ptr)[value.len / 2] ^= 4;
+    } else if (s->how == SPOIL_CUT) {
+        value.len--;
+    } else if (s->how == SPOIL_EMPTY) {
+        value.len = 0;
+    } else if (s->how == SPOIL_OTHER_COUNT || s->how == SPOIL_NO_PARTS) { /* whole, but not of these */
+        struct buf other = { 0 };
+
+        e = record_signature_get(value, &parts, &value);
+        record_signature_put(&other, s->how == SPOIL_NO_PARTS ? 0 : parts + 1, value);
+        buf_release(&copy);
+        copy = other;
+        value = buf_bytes(&copy);
+    }
+    if (!err_failed(e))
+        e = s->how == SPOIL_REMOVE ? store_delete(t, TABLE_BODY, codec_key_slice(&key))
+                                   : store_put(t, TABLE_BODY, codec_key_slice(&key), value);
+    buf_release(&copy);
+    return e;
+}
+
+/* Whatever is wrong with any part, the message is whole and has none, never some. */
+static void damaged_signatures_are_none(void **state)
+{
+    struct queue_fix *f = *state;
+    char *fields = fields_of(9000);
+    uint64_t id = commit(f, "Subject: x\r\n\r\n", SLICE("body\r\n"), 100);
+
+    for (unsigned part = 0; part < 3; part++) {
+        for (int how = 0; how < SPOILS; how++) {
+            struct spoiling s = { .job = { .home = &f->loop, .run = spoil_run, .done = flip_done }, .id = id,
+                                  .part = part, .how = how };
+
+            keep_signatures(f, id, slice_make(fields, 9000));
+            check_signatures(f, id, slice_make(fields, 9000)); /* and mended by being made again */
+            store_submit(queue_store(f->q), &s.job);
+            queue_fix_settle(f);
+            check_signatures(f, id, SLICE_EMPTY);
+        }
+    }
+    free(fields);
+}
+
 /* ---- lists of writes --------------------------------------------------------------- */
 
 struct writes_job {
@@ -617,6 +807,10 @@ int main(void)
         TEST(ids_stay_above_all_stored),
         TEST(damage_is_found),
         TEST(an_unknown_id_is_not_found),
+        TEST(signatures_come_back),
+        TEST(signatures_beside_a_body_in_chunks),
+        TEST(signatures_go_with_their_message),
+        TEST(damaged_signatures_are_none),
         TEST(writes_twice_have_the_effect_of_once),
     };
 
