@@ -26,6 +26,9 @@ struct fix {
     bool running;
     unsigned reloads;
     struct err reload_result;
+    unsigned lookups;
+    int txt_state;
+    struct slice txt; /* each with its NUL */
     uint64_t ids[5];
     unsigned added;
     pthread_mutex_t lock;
@@ -44,6 +47,34 @@ static struct err reload(void *ctx, struct buf *answer)
 static struct err stop(void *ctx, struct buf *answer)
 {
     return ERR_OK;
+}
+
+static const struct control_key known_keys[] = {
+    { "one.test", "r1", "/keys/r1", "v=DKIM1; k=rsa; p=MIIBabc", NULL },
+    { "one.test", "e1", "/keys/e1", "v=DKIM1; k=ed25519; p=c2hvcnQ=", NULL },
+    { "two.test", "s", "/keys/s", NULL, "Permission denied" },
+    { "three.test", NULL, NULL, NULL, "the folder keys can't be made" },
+};
+
+static void each_key(void *ctx, const char *domain, control_key_visitor *visit, void *visit_ctx)
+{
+    for (size_t i = 0; i < countof(known_keys); i++)
+        if (domain == NULL || strcmp(domain, known_keys[i].domain) == 0)
+            visit(visit_ctx, &known_keys[i]);
+}
+
+/* What DNS has of r1 is the test's; of e1, and of what nobody asks for, nothing. */
+static void look_up(void *ctx, const char *name, struct control_txt *out)
+{
+    struct fix *f = ctx;
+
+    f->lookups++;
+    out->state = CONTROL_TXT_NONE;
+    if (strcmp(name, "r1._domainkey.one.test") != 0)
+        return;
+    out->state = f->txt_state;
+    snprintf(out->detail, sizeof out->detail, "SERVFAIL");
+    buf_add(&out->texts, f->txt);
 }
 
 static void arrived(void *ctx, struct message *m)
@@ -141,7 +172,7 @@ static int setup(void **state)
     struct dispatch_options dopt = { .loops = &f->loop, .resolvers = &f->resolver, .loop_count = 1,
                                      .hot_memory_max = MIB };
     struct control_options copt = { .clock = &clock_system, .hostname = "mx.test", .version = "1", .reload = reload,
-                                    .stop = stop, .ctx = f };
+                                    .stop = stop, .keys = each_key, .txt = look_up, .ctx = f };
 
     pthread_mutex_init(&f->lock, NULL);
     pthread_cond_init(&f->changed, NULL);
@@ -346,6 +377,12 @@ static void test_refusals(void **state)
         { "POST", "/v1/queue/delete", "[]", 400, "bad_body" },
         { "POST", "/v1/queue/delete", "{", 400, "bad_body" },
         { "POST", "/v1/queue/eat", "{\"all\": true}", 404, "no_such_address" },
+        { "GET", "/v1/dkim?colour=red", NULL, 400, "bad_argument" },
+        { "GET", "/v1/dkim?check=perhaps", NULL, 400, "bad_argument" },
+        { "GET", "/v1/dkim?domain=four.test", NULL, 404, "not_found" },
+        { "GET", "/v1/dkim?domain=four.test&check=yes", NULL, 404, "not_found" },
+        { "GET", "/v1/dkim/one.test", NULL, 404, "no_such_address" },
+        { "POST", "/v1/dkim", "", 405, "bad_method" },
         { "GET", "/v1/trace", NULL, 400, "bad_argument" },
         { "GET", "/v1/trace?q=", NULL, 400, "bad_argument" },
     };
@@ -483,6 +520,81 @@ static void test_status_and_sites(void **state)
     doc = ask(f, "GET", "/v1/sites", NULL, 200);
     assert_true(json_is_array(json_object_get(doc, "sites")));
     json_decref(doc);
+}
+
+static const char *text_in(json_t *keys, size_t n, const char *name)
+{
+    return json_string_value(json_object_get(json_array_get(keys, n), name));
+}
+
+static void test_dkim_keys(void **state)
+{
+    struct fix *f = *state;
+    json_t *doc = ask(f, "GET", "/v1/dkim", NULL, 200), *found = json_object_get(doc, "keys");
+
+    assert_int_equal(json_array_size(found), 4);
+    assert_string_equal(text_in(found, 0, "domain"), "one.test");
+    assert_string_equal(text_in(found, 0, "selector"), "r1");
+    assert_string_equal(text_in(found, 0, "name"), "r1._domainkey.one.test");
+    assert_string_equal(text_in(found, 0, "path"), "/keys/r1");
+    assert_string_equal(text_in(found, 0, "algorithm"), "rsa-sha256");
+    assert_string_equal(text_in(found, 0, "record"), "v=DKIM1; k=rsa; p=MIIBabc");
+    assert_null(text_in(found, 0, "problem"));
+    assert_null(text_in(found, 0, "dns"));
+    assert_string_equal(text_in(found, 1, "algorithm"), "ed25519-sha256");
+    assert_string_equal(text_in(found, 2, "problem"), "Permission denied");
+    assert_null(text_in(found, 2, "record"));
+    assert_null(text_in(found, 3, "selector"));
+    json_decref(doc);
+    doc = ask(f, "GET", "/v1/dkim?domain=two.test", NULL, 200);
+    found = json_object_get(doc, "keys");
+    assert_int_equal(json_array_size(found), 1);
+    assert_string_equal(text_in(found, 0, "selector"), "s");
+    json_decref(doc);
+    assert_int_equal(f->lookups, 0); /* nobody asked for them */
+}
+
+static void test_dkim_in_dns(void **state)
+{
+    static const struct {
+        int state;
+        struct slice txt;
+        const char *dns;
+    } rows[] = {
+        { CONTROL_TXT_FOUND, SLICE("v=DKIM1; k=rsa; p=MIIBabc\0"), "ok" },
+        { CONTROL_TXT_FOUND, SLICE("v=spf1 -all\0p=MIIBabc\0"), "ok" },
+        { CONTROL_TXT_FOUND, SLICE("v=spf1 -all\0"), "missing" },
+        { CONTROL_TXT_FOUND, SLICE("v=DKIM1; p=MIIBxyz\0"), "other" },
+        { CONTROL_TXT_FOUND, SLICE("p=MIIBabc\0p=MIIBxyz\0"), "other" },
+        { CONTROL_TXT_FOUND, SLICE("v=DKIM1; p=\0"), "revoked" },
+        { CONTROL_TXT_FOUND, SLICE("v=DKIM1; h=sha1; p=MIIBabc\0"), "restricted" },
+        { CONTROL_TXT_NONE, SLICE(""), "missing" },
+        { CONTROL_TXT_UNKNOWN, SLICE(""), "unknown" },
+    };
+    struct fix *f = *state;
+    json_t *without;
+
+    for (size_t i = 0; i < countof(rows); i++) {
+        json_t *doc, *found;
+
+        f->txt_state = rows[i].state;
+        f->txt = rows[i].txt;
+        doc = ask(f, "GET", "/v1/dkim?domain=one.test&check=yes", NULL, 200);
+        found = json_object_get(doc, "keys");
+        if (strcmp(text_in(found, 0, "dns"), rows[i].dns) != 0)
+            fail_msg("row %zu: %s", i, text_in(found, 0, "dns"));
+        assert_true(strlen(text_in(found, 0, "detail")) > 0);
+        assert_int_equal(strstr(text_in(found, 0, "detail"), "SERVFAIL") != NULL,
+                         rows[i].state == CONTROL_TXT_UNKNOWN);
+        assert_string_equal(text_in(found, 1, "dns"), "missing"); /* each has its own answer */
+        json_decref(doc);
+    }
+    assert_int_equal(f->lookups, 2 * countof(rows));
+    without = ask(f, "GET", "/v1/dkim?domain=two.test&check=yes", NULL, 200);
+    assert_string_equal(text_in(json_object_get(without, "keys"), 0, "dns"), "no_key");
+    assert_string_equal(text_in(json_object_get(without, "keys"), 0, "detail"), "Permission denied");
+    assert_int_equal(f->lookups, 2 * countof(rows)); /* there is nothing to compare with */
+    json_decref(without);
 }
 
 struct linking {
@@ -682,6 +794,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_orders, setup, teardown),
         cmocka_unit_test_setup_teardown(test_reload, setup, teardown),
         cmocka_unit_test_setup_teardown(test_status_and_sites, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_dkim_keys, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_dkim_in_dns, setup, teardown),
         cmocka_unit_test_setup_teardown(test_status_of_sign_workers, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stuck_scheduler, setup, teardown),
         cmocka_unit_test_setup_teardown(test_stop_while_asked, setup, teardown),
