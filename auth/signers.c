@@ -9,6 +9,7 @@
 #include "auth/sign.h"
 
 #include "auth/sign_wire.h"
+#include "base/fd.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/ipc.h"
@@ -190,21 +191,14 @@ static const struct ipc_events worker_events = { .message = worker_message, .clo
 static struct err spill(struct slice rest, int *out)
 {
     int fd = memfd_create("to sign", MFD_CLOEXEC);
+    struct err e;
 
     if (fd < 0)
         return err_sys(errno, "make memory file");
-    while (rest.len > 0) {
-        ssize_t n = write(fd, rest.ptr, rest.len);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0) {
-            struct err e = err_sys(n < 0 ? errno : EIO, "write to memory file");
-
-            close(fd);
-            return e;
-        }
-        rest = slice_from(rest, (size_t)n);
+    e = write_all(fd, rest, "write to memory file");
+    if (err_failed(e)) {
+        close(fd);
+        return e;
     }
     *out = fd;
     return ERR_OK;

@@ -2,6 +2,7 @@
  * processes as one piece of memory that nobody can change any more. */
 #include "relayd/generation.h"
 
+#include "base/fd.h"
 #include "relayd/settings_dkim.h"
 
 #include <errno.h>
@@ -13,20 +14,6 @@
 #define SEALS             (F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_SEAL)
 #define WRITTEN_BYTES_MAX (BUNDLE_BYTES_MAX + 16 * MIB) /* with names and framing */
 
-static struct err write_all(int fd, struct slice bytes)
-{
-    while (bytes.len > 0) {
-        ssize_t n = write(fd, bytes.ptr, bytes.len);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n < 0)
-            return err_sys(errno, "write configuration to memory");
-        bytes = slice_from(bytes, (size_t)n);
-    }
-    return ERR_OK;
-}
-
 static struct err seal(const struct bundle *b, int *out)
 {
     struct buf bytes = { 0 };
@@ -36,7 +23,7 @@ static struct err seal(const struct bundle *b, int *out)
     if (fd < 0)
         return err_sys(errno, "make memory file");
     bundle_write(b, &bytes);
-    e = write_all(fd, buf_bytes(&bytes));
+    e = write_all(fd, buf_bytes(&bytes), "write configuration to memory");
     if (!err_failed(e) && fcntl(fd, F_ADD_SEALS, SEALS) != 0)
         e = err_sys(errno, "seal configuration");
     buf_wipe(&bytes); /* it may hold secrets */

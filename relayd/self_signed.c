@@ -2,6 +2,7 @@
  * not there. */
 #include "relayd/self_signed.h"
 
+#include "base/fd.h"
 #include "net/tls.h"
 
 #include <errno.h>
@@ -31,18 +32,6 @@ static struct err read_file(int folder, const char *name, struct buf *out)
     return n < 0 ? err_sys(errno, "read") : ERR_OK;
 }
 
-static struct err write_all(int fd, struct slice bytes)
-{
-    while (bytes.len > 0) {
-        ssize_t n = write(fd, bytes.ptr, bytes.len);
-
-        if (n < 0)
-            return err_sys(errno, "write");
-        bytes = slice_from(bytes, (size_t)n);
-    }
-    return fsync(fd) == 0 ? ERR_OK : err_sys(errno, "sync");
-}
-
 static struct err write_file(int folder, const char *name, struct slice bytes)
 {
     char temporary[64];
@@ -54,7 +43,9 @@ static struct err write_file(int folder, const char *name, struct slice bytes)
     fd = openat(folder, temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0)
         return err_sys(errno, "make");
-    e = write_all(fd, bytes);
+    e = write_all(fd, bytes, "write");
+    if (!err_failed(e) && fsync(fd) != 0)
+        e = err_sys(errno, "sync");
     if (close(fd) != 0 && !err_failed(e))
         e = err_sys(errno, "close");
     if (!err_failed(e) && renameat(folder, temporary, folder, name) != 0)

@@ -5,6 +5,7 @@
  * the engine, whose folders lie beside it, can't make root write elsewhere. */
 #include "relayd/settings_dkim.h"
 
+#include "base/fd.h"
 #include "base/mem.h"
 #include "net/keypair.h"
 
@@ -45,20 +46,6 @@ static int open_keys(const struct settings *s, bool make, const char **problem)
     return fd;
 }
 
-static struct err write_all(int fd, struct slice bytes)
-{
-    while (bytes.len > 0) {
-        ssize_t n = write(fd, bytes.ptr, bytes.len);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return err_sys(n < 0 ? errno : ENOSPC, "write the key");
-        bytes = slice_from(bytes, (size_t)n);
-    }
-    return ERR_OK;
-}
-
 /* Under another name first, so that a key is there whole or not at all. */
 static struct err write_key(int folder, const char *name, struct slice pem)
 {
@@ -73,7 +60,7 @@ static struct err write_key(int folder, const char *name, struct slice pem)
     if (fd < 0 && !err_failed(e))
         e = err_sys(errno, "make the key's file");
     if (!err_failed(e))
-        e = write_all(fd, pem);
+        e = write_all(fd, pem, "write the key");
     if (!err_failed(e) && fsync(fd) != 0)
         e = err_sys(errno, "sync the key");
     if (!err_failed(e) && renameat(folder, buf_cstr(&tmp), folder, name) != 0)

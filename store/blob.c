@@ -8,6 +8,7 @@
  */
 #include "store/blob.h"
 
+#include "base/fd.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -141,20 +142,6 @@ static struct blob_file *file_begin(struct blob_thread *t, uint64_t id)
     return f;
 }
 
-static struct err write_all(int fd, struct slice bytes)
-{
-    while (bytes.len > 0) {
-        ssize_t n = write(fd, bytes.ptr, bytes.len);
-
-        if (n < 0 && errno == EINTR)
-            continue;
-        if (n <= 0)
-            return err_sys(n < 0 ? errno : ENOSPC, "write body file");
-        bytes = slice_from(bytes, (size_t)n);
-    }
-    return ERR_OK;
-}
-
 static struct err do_append(struct blob_thread *t, struct blob_op *op)
 {
     struct blob_file *f = file_find(t, op->id);
@@ -169,7 +156,7 @@ static struct err do_append(struct blob_thread *t, struct blob_op *op)
         return f->spoiled;
     e = file_open(t, f, flags);
     if (!err_failed(e))
-        e = write_all(f->fd, buf_bytes(&op->bytes));
+        e = write_all(f->fd, buf_bytes(&op->bytes), "write body file");
     return err_failed(e) ? file_spoil(f, e) : ERR_OK;
 }
 
