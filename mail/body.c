@@ -275,9 +275,12 @@ void mail_data_finish(struct mail_data_reader *r, mail_data_sink *sink, void *ct
  * other half of a CR that ended the piece before. */
 void mail_data_stuff(struct buf *out, struct slice bytes, bool *at_line_start)
 {
-    const char *p = bytes.ptr, *run = p, *end = p + bytes.len;
+    const char *p = bytes.ptr, *run = p, *end;
     const char *lf = NULL, *cr, *stop;
 
+    if (bytes.len == 0)
+        return; /* its pointer may be NULL, from which no other is derived */
+    end = p + bytes.len;
     buf_reserve(out, bytes.len + 2);
     while (p < end) {
         if (*at_line_start && *p == '.') {

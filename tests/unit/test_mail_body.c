@@ -435,6 +435,7 @@ static void stuff_in_pieces(struct buf *out, struct slice in, struct rng *rng, s
         mail_data_stuff(out, slice_head(in, n), &start);
         in = slice_from(in, n);
     }
+    mail_data_stuff(out, SLICE_EMPTY, &start); /* no pointer at all */
     mail_data_end(out, start);
 }
 
