@@ -1,0 +1,461 @@
+/* The store over LMDB and system calls that fail: tables and body files are
+ * used the same way again and again, and each time the N-th call of those
+ * below fails, once or from then on, with one error after the other, for
+ * N = 1… until none is left to fail.
+ *
+ * Every job completes, once. Afterwards the store opens, and holds exactly
+ * what was acknowledged; a body file that was sealed is whole.
+ *
+ * The linker puts our functions in front of the libraries' (--wrap).
+ * test_store_faults.c is about what happens below LMDB, to its writes.
+ */
+#include "tests/unit/store_fake.h"
+
+#include "base/log.h"
+#include "store/blob.h"
+#include "store/store.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <lmdb.h>
+#include <stdarg.h>
+#include <sys/stat.h>
+#include <sys/statvfs.h>
+
+#define KEYS 6
+
+static struct {
+    bool armed, sticky;
+    unsigned skip;
+    unsigned calls;
+    unsigned hits;
+    int error; /* of LMDB when negative */
+} fault;
+
+static bool fault_hits(void)
+{
+    if (!fault.armed)
+        return false;
+    if (fault.calls++ < fault.skip || (fault.hits > 0 && !fault.sticky))
+        return false;
+    fault.hits++;
+    errno = fault.error > 0 ? fault.error : EIO;
+    return true;
+}
+
+#define WRAP(type, name, parameters, arguments, failed)                                            \
+    type __real_##name parameters;                                                                 \
+    type __wrap_##name parameters;                                                                 \
+    type __wrap_##name parameters                                                                  \
+    {                                                                                              \
+        return fault_hits() ? (failed) : __real_##name arguments;                                  \
+    }
+
+WRAP(int, mdb_env_create, (MDB_env **env), (env), fault.error)
+WRAP(int, mdb_env_open, (MDB_env *env, const char *path, unsigned flags, mdb_mode_t mode), (env, path, flags, mode),
+     fault.error)
+WRAP(int, mdb_env_info, (MDB_env *env, MDB_envinfo *info), (env, info), fault.error)
+WRAP(int, mdb_txn_begin, (MDB_env *env, MDB_txn *parent, unsigned flags, MDB_txn **txn), (env, parent, flags, txn),
+     fault.error)
+WRAP(int, mdb_dbi_open, (MDB_txn *txn, const char *name, unsigned flags, MDB_dbi *dbi), (txn, name, flags, dbi),
+     fault.error)
+WRAP(int, mdb_stat, (MDB_txn *txn, MDB_dbi dbi, MDB_stat *stat), (txn, dbi, stat), fault.error)
+WRAP(int, mdb_get, (MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data), (txn, dbi, key, data), fault.error)
+WRAP(int, mdb_put, (MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data, unsigned flags),
+     (txn, dbi, key, data, flags), fault.error)
+WRAP(int, mdb_del, (MDB_txn *txn, MDB_dbi dbi, MDB_val *key, MDB_val *data), (txn, dbi, key, data), fault.error)
+WRAP(int, mdb_cursor_open, (MDB_txn *txn, MDB_dbi dbi, MDB_cursor **cursor), (txn, dbi, cursor), fault.error)
+WRAP(int, mdb_cursor_get, (MDB_cursor *c, MDB_val *key, MDB_val *data, MDB_cursor_op op), (c, key, data, op),
+     fault.error)
+WRAP(int, mdb_env_copyfd2, (MDB_env *env, mdb_filehandle_t fd, unsigned flags), (env, fd, flags), fault.error)
+WRAP(int, mdb_cursor_del, (MDB_cursor *c, unsigned flags), (c, flags), fault.error)
+WRAP(int, mkdir, (const char *path, mode_t mode), (path, mode), -1)
+WRAP(int, mkdirat, (int dir, const char *path, mode_t mode), (dir, path, mode), -1)
+WRAP(int, unlinkat, (int dir, const char *path, int flags), (dir, path, flags), -1)
+WRAP(int, rename, (const char *from, const char *to), (from, to), -1)
+WRAP(int, statvfs64, (const char *path, struct statvfs *out), (path, out), -1)
+WRAP(DIR *, fdopendir, (int fd), (fd), NULL)
+WRAP(ssize_t, write, (int fd, const void *bytes, size_t len), (fd, bytes, len), -1)
+WRAP(ssize_t, pread64, (int fd, void *bytes, size_t len, off_t at), (fd, bytes, len, at), -1)
+
+/* As LMDB does: the transaction is over all the same. */
+int __real_mdb_txn_commit(MDB_txn *txn);
+int __wrap_mdb_txn_commit(MDB_txn *txn);
+int __wrap_mdb_txn_commit(MDB_txn *txn)
+{
+    if (!fault_hits())
+        return __real_mdb_txn_commit(txn);
+    mdb_txn_abort(txn);
+    return fault.error;
+}
+
+int __real_open64(const char *path, int flags, ...);
+int __wrap_open64(const char *path, int flags, ...);
+int __wrap_open64(const char *path, int flags, ...)
+{
+    mode_t mode = 0;
+    va_list ap;
+
+    va_start(ap, flags);
+    if ((flags & O_CREAT) != 0)
+        mode = va_arg(ap, mode_t);
+    va_end(ap);
+    return fault_hits() ? -1 : __real_open64(path, flags, mode);
+}
+
+int __real_openat64(int dir, const char *path, int flags, ...);
+int __wrap_openat64(int dir, const char *path, int flags, ...);
+int __wrap_openat64(int dir, const char *path, int flags, ...)
+{
+    mode_t mode = 0;
+    va_list ap;
+
+    va_start(ap, flags);
+    if ((flags & O_CREAT) != 0)
+        mode = va_arg(ap, mode_t);
+    va_end(ap);
+    return fault_hits() ? -1 : __real_openat64(dir, path, flags, mode);
+}
+
+/* ---- jobs ------------------------------------------------------------------------------ */
+
+struct fix {
+    struct fake_loop loop;
+    struct clock clock;
+    uint64_t now_ms;
+    char *path, *store_path, *blob_path;
+    struct store *store;
+    struct blobs *blobs;
+    bool there[KEYS];
+    uint64_t body; /* the id of a play's body that is to stay; ids are never used again */
+    bool sealed;
+};
+
+enum work_kind { PUT, PUT_ROOM, APPEND, DELETE, DELETE_PREFIX, WALK, WALK_AND_DELETE };
+
+struct work {
+    struct store_job job;
+    enum work_kind kind;
+    char key[8];
+    unsigned done;
+};
+
+static struct slice key_of(unsigned n, char out[8])
+{
+    snprintf(out, 8, "key%u", n);
+    return slice_str(out);
+}
+
+static struct err walk(struct store_txn *t, bool deleting)
+{
+    struct store_cursor *c;
+    struct slice k, v;
+    struct err e = store_cursor_open(t, 0, &c);
+
+    if (err_failed(e))
+        return e;
+    e = store_cursor_last(c, &k, &v);
+    if (!err_failed(e))
+        e = store_cursor_prev(c, &k, &v);
+    if (!err_failed(e) || e.kind == ERR_NOT_FOUND)
+        e = store_cursor_seek(c, SLICE_EMPTY, &k, &v);
+    if (!err_failed(e) && deleting)
+        e = store_cursor_delete(c);
+    while (!err_failed(e) && !deleting)
+        e = store_cursor_next(c, &k, &v);
+    store_cursor_close(c);
+    return e.kind == ERR_NOT_FOUND ? ERR_OK : e;
+}
+
+static struct err work_run(struct store_job *j, struct store_txn *t)
+{
+    struct work *w = container_of(j, struct work, job);
+    struct slice key = slice_str(w->key), got;
+    char *room;
+    struct err e = ERR_OK;
+
+    switch (w->kind) {
+    case PUT:
+        e = store_put(t, 0, key, SLICE("a value of the tests"));
+        return err_failed(e) ? e : store_get(t, 0, key, &got);
+    case PUT_ROOM:
+    case APPEND:
+        e = w->kind == APPEND ? store_append_room(t, 0, key, 100, &room) : store_put_room(t, 0, key, 100, &room);
+        if (!err_failed(e))
+            memset(room, 'x', 100);
+        return e;
+    case DELETE:
+        return store_delete(t, 0, key);
+    case DELETE_PREFIX:
+        return store_delete_prefix(t, 0, key, NULL);
+    case WALK:
+    case WALK_AND_DELETE:
+        return walk(t, w->kind == WALK_AND_DELETE);
+    }
+    return e;
+}
+
+static void work_done(struct store_job *j, struct err e)
+{
+    container_of(j, struct work, job)->done++;
+}
+
+static bool work(struct fix *f, enum work_kind kind, unsigned n)
+{
+    struct work w = { .job = { .home = &f->loop.loop, .run = work_run, .done = work_done, .cost_bytes = 100 },
+                      .kind = kind };
+
+    key_of(n, w.key);
+    f->now_ms += 11 * SECOND_MS; /* a broken store is tried again by then */
+    if (kind == WALK)
+        store_read(f->store, &w.job);
+    else
+        store_submit(f->store, &w.job);
+    for (unsigned i = 0; i < 4 && w.done == 0; i++) {
+        store_step(f->store, SIZE_MAX);
+        fake_turn(&f->loop);
+    }
+    assert_int_equal(w.done, 1);
+    return !err_failed(w.job.result);
+}
+
+struct blob_work {
+    struct blob_op op;
+    unsigned done;
+};
+
+static void blob_done(struct blob_op *op, struct err e)
+{
+    container_of(op, struct blob_work, op)->done++;
+}
+
+static bool blob(struct fix *f, void (*call)(struct blobs *b, struct blob_op *op), uint64_t id)
+{
+    struct blob_work w = { .op = { .home = &f->loop.loop, .done = blob_done, .id = id, .want = 100, .fd = -1 } };
+
+    buf_add_str(&w.op.bytes, call == blob_append ? "bytes of a body" : "");
+    call(f->blobs, &w.op);
+    fake_turn(&f->loop);
+    assert_int_equal(w.done, 1);
+    buf_release(&w.op.bytes);
+    if (w.op.fd >= 0)
+        close(w.op.fd);
+    return !err_failed(w.op.result);
+}
+
+static bool stays(void *ctx, uint64_t id)
+{
+    return id == ((struct fix *)ctx)->body;
+}
+
+static struct err open_store(struct fix *f, bool read_only, bool compact)
+{
+    static const char *const tables[] = { "a", "b" };
+    struct store_options opt = { .path = f->store_path, .tables = tables, .table_count = 2, .clock = &f->clock,
+                                 .read_only = read_only, .compact = compact, .stepped = true };
+
+    return store_open(&opt, &f->store);
+}
+
+static void use_store(struct fix *f)
+{
+    struct store_txn *t;
+    struct slice v;
+    char key[8];
+
+    if (err_failed(open_store(f, false, false)))
+        return;
+    f->there[0] = work(f, PUT, 0);
+    f->there[1] = work(f, PUT, 1);
+    f->there[2] = work(f, PUT_ROOM, 2);
+    f->there[3] = work(f, APPEND, 3);
+    f->there[4] = work(f, PUT, 4);
+    work(f, WALK, 0);
+    if (work(f, DELETE, 1))
+        f->there[1] = false;
+    if (work(f, DELETE_PREFIX, 2))
+        f->there[2] = false;
+    if (f->there[0] && work(f, WALK_AND_DELETE, 0))
+        f->there[0] = false;
+    f->there[5] = work(f, PUT, 5);
+    store_close(f->store);
+    f->store = NULL;
+    if (err_failed(open_store(f, true, false)))
+        return;
+    if (!err_failed(store_snapshot(f->store, &t))) {
+        struct err e = store_get(t, 0, key_of(5, key), &v);
+
+        assert_true(err_failed(e) || f->there[5]);
+        store_snapshot_end(t);
+    }
+}
+
+/* A file that is mostly empty, which the next start writes anew. */
+static void use_compaction(struct fix *f)
+{
+    struct buf file = { 0 };
+
+    fault.armed = false;
+    assert_ok(open_store(f, false, false));
+    for (unsigned n = 0; n < KEYS; n++)
+        f->there[n] = work(f, PUT, n);
+    store_close(f->store);
+    f->store = NULL;
+    buf_printf(&file, "%s/data.mdb", f->store_path);
+    assert_int_equal(truncate(buf_cstr(&file), 300 * (off_t)MIB), 0);
+    fault.armed = true;
+    if (!err_failed(open_store(f, false, true)))
+        f->there[0] = !work(f, DELETE, 0);
+    buf_release(&file);
+}
+
+static void use_blobs(struct fix *f)
+{
+    size_t removed;
+
+    if (err_failed(blobs_open(&(struct blobs_options){ .path = f->blob_path }, &f->blobs)))
+        return;
+    f->sealed = blob(f, blob_append, f->body) && blob(f, blob_append, f->body);
+    f->sealed = blob(f, blob_seal, f->body) && f->sealed;
+    blob(f, blob_append, f->body + 1);
+    blob(f, blob_unlink, f->body + 1);
+    blob(f, blob_read, f->body);
+    blob(f, blob_open, f->body);
+    blob(f, blob_append, f->body + 2);
+    blob(f, blob_seal, f->body + 2);
+    if (err_failed(blobs_sweep(f->blobs, stays, f, &removed)))
+        return;
+}
+
+static void close_all(struct fix *f)
+{
+    store_close(f->store);
+    f->store = NULL;
+    blobs_close(f->blobs);
+    f->blobs = NULL;
+}
+
+static void check_store(struct fix *f)
+{
+    struct store_txn *t;
+    struct slice v;
+    char key[8];
+
+    assert_ok(open_store(f, false, false));
+    assert_ok(store_snapshot(f->store, &t));
+    for (unsigned n = 0; n < KEYS; n++) {
+        bool there = !err_failed(store_get(t, 0, key_of(n, key), &v));
+
+        if (there != f->there[n])
+            fail_msg("call %u, error %d: %s is %s", fault.skip, fault.error, key, there ? "there" : "not there");
+    }
+    store_snapshot_end(t);
+}
+
+static void check_blobs(struct fix *f)
+{
+    char bytes[64];
+    int fd;
+
+    if (!f->sealed)
+        return;
+    assert_ok(blob_open_file(f->blob_path, f->body, &fd));
+    assert_int_equal(read(fd, bytes, sizeof bytes), 30);
+    close(fd);
+}
+
+/* ---- all of it -------------------------------------------------------------------------- */
+
+static uint64_t now(void *ctx)
+{
+    return ((struct fix *)ctx)->now_ms;
+}
+
+static char *below(const char *path, const char *name)
+{
+    struct buf full = { 0 };
+    char *copy;
+
+    buf_printf(&full, "%s/%s", path, name);
+    copy = strdup(buf_cstr(&full));
+    buf_release(&full);
+    return copy;
+}
+
+static unsigned play_each(struct fix *f, void (*use)(struct fix *f), void (*check)(struct fix *f), int error,
+                          bool sticky)
+{
+    unsigned n = 0;
+
+    for (bool hit = true; hit; n++) {
+        memset(f->there, 0, sizeof f->there);
+        f->sealed = false;
+        f->body += 3;
+        scratch_remove(f->store_path);
+        fault.hits = fault.calls = 0;
+        fault.skip = n;
+        fault.sticky = sticky;
+        fault.error = error;
+        fault.armed = true;
+        use(f);
+        fault.armed = false;
+        close_all(f);
+        hit = fault.hits > 0;
+        check(f);
+        close_all(f);
+    }
+    return n - 1;
+}
+
+/* With the first `kinds` of the errors. */
+static void play(void (*use)(struct fix *f), void (*check)(struct fix *f), size_t kinds, unsigned at_least)
+{
+    static const int errors[] = { EIO, ENOSPC, ENOMEM, MDB_MAP_FULL, MDB_CORRUPTED, MDB_PANIC };
+    struct fix f = { .now_ms = 1000, .path = scratch_make() };
+    unsigned visited = 0;
+
+    fake_init(&f.loop);
+    f.clock = (struct clock){ now, now, &f };
+    f.loop.loop.clock = &f.clock;
+    f.store_path = below(f.path, "store");
+    f.blob_path = below(f.path, "body");
+    for (size_t i = 0; i < kinds; i++) {
+        visited += play_each(&f, use, check, errors[i], false);
+        visited += play_each(&f, use, check, errors[i], true);
+    }
+    visited += play_each(&f, use, check, EINTR, false); /* for ever it would be waited for */
+    print_message("# %u calls failed\n", visited);
+    assert_in_range(visited, at_least, 1000000);
+    scratch_remove(f.path);
+    free(f.path);
+    free(f.store_path);
+    free(f.blob_path);
+}
+
+static void tables(void **state)
+{
+    play(use_store, check_store, 6, 500);
+}
+
+static void compaction(void **state)
+{
+    play(use_compaction, check_store, 6, 200);
+}
+
+static void body_files(void **state)
+{
+    play(use_blobs, check_blobs, 1, 500); /* 256 folders are opened each time */
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(tables),
+        cmocka_unit_test(compaction),
+        cmocka_unit_test(body_files),
+    };
+
+    log_open("test", LOG_LEVEL_FATAL); /* thousands of complaints are expected */
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
