@@ -47,6 +47,7 @@ struct sasl_client {
     enum sasl_mechanism mechanism;
     Gsasl_session *session;     /* PLAIN, LOGIN */
     struct scram_client *scram; /* SCRAM */
+    enum scram_bind bind;
     unsigned steps;
     bool complete;
     char problem[320];
@@ -216,7 +217,8 @@ static bool begin(struct sasl_client *c, struct slice binding)
     if (is_scram(c)) {
         if (c->mechanism == SASL_SCRAM_SHA_256_PLUS && binding.len == 0)
             return false;
-        c->scram = scram_client_new(c->login->user, bind_of(c, binding), binding);
+        c->bind = bind_of(c, binding);
+        c->scram = scram_client_new(c->login->user, c->bind, binding);
         return c->scram != NULL;
     }
     if (gsasl_client_start(c->login->library, names[c->mechanism], &c->session) != GSASL_OK) {
@@ -263,6 +265,13 @@ bool sasl_client_complete(const struct sasl_client *c)
 const char *sasl_client_problem(const struct sasl_client *c)
 {
     return c->problem[0] != '\0' ? c->problem : NULL;
+}
+
+const char *sasl_client_doubt(const struct sasl_client *c)
+{
+    return c->bind != SCRAM_BIND_NONE
+               ? "the password is wrong, or somebody between here and the server ends the TLS of both"
+               : NULL;
 }
 
 /* ---- SCRAM ------------------------------------------------------------------------ */

@@ -64,5 +64,8 @@ bool sasl_client_complete(const struct sasl_client *c);
 /* What went wrong on our side, or what the server said is wrong (XOAUTH2), in
  * printable ASCII; or NULL. */
 const char *sasl_client_problem(const struct sasl_client *c);
+/* What a server that refuses us may have found: with a binding there are two
+ * reasons, and it does not say which. Or NULL. */
+const char *sasl_client_doubt(const struct sasl_client *c);
 
 #endif

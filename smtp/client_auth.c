@@ -197,6 +197,7 @@ static void accepted(struct smtp_client *c)
 static void refused(struct smtp_client *c, const struct mail_reply *reply)
 {
     const char *problem = sasl_client_problem(c->sasl);
+    const char *doubt = reply->code == 535 ? sasl_client_doubt(c->sasl) : NULL;
     struct buf text = { 0 };
 
     buf_printf(&text, "login with %s ", mechanism_name(c));
@@ -207,8 +208,8 @@ static void refused(struct smtp_client *c, const struct mail_reply *reply)
     else {
         buf_add_str(&text, "refused: ");
         add_said(c, buf_bytes(&reply->text), &text);
-        if (problem != NULL)
-            buf_printf(&text, " (%s)", problem);
+        if (problem != NULL || doubt != NULL)
+            buf_printf(&text, " (%s)", problem != NULL ? problem : doubt);
     }
     fail_login(c, c->auth_cancelled ? 0 : reply->code, STATUS(4, 7, 8), buf_bytes(&text));
     buf_release(&text);

@@ -11,6 +11,7 @@ from lab import ports, wait
 from lab import relayd as relayd_module
 from lab import dovecot as dovecot_module
 from lab import postfix as postfix_module
+from lab.between import Between
 from lab.dns import Dns, FakeDns
 from lab.pki import Pki
 from lab.relayd import Relayd
@@ -97,6 +98,9 @@ class Lab:
         if reason:
             pytest.skip(reason)
         return self._keep(dovecot_module.Dovecot(self.folder / f"dovecot{len(self.others)}", users, **options))
+
+    def between(self, port, context):
+        return self._keep(Between(port, context))
 
     def smtp_sink(self, *args):
         return self._keep(postfix_module.SmtpSink(self.folder / f"smtp-sink{len(self.others)}", *args))

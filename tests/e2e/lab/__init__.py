@@ -4,6 +4,7 @@ relayd.py   the daemon under test and relayctl
 dns.py      a real authoritative server (nsd) and a scriptable liar
 sink.py     a scriptable SMTP server, the far end, with TLS and logins
 pki.py      certificates, good and bad
+between.py  a man in the middle whose certificate clients accept
 client.py   a scriptable SMTP client that sends exactly the bytes it is told
 postfix.py  a real Postfix on high ports, and smtp-source and smtp-sink
 dovecot.py  a real Dovecot, for its logins
