@@ -1,20 +1,17 @@
 """Front ends that pass connections on: PROXY headers and XCLIENT, from declared hosts only."""
 
-import socket
-import struct
 import subprocess
 
 import pytest
 
-from lab import library_path, mail, ports, unpack, wait
+from lab import mail
 from lab.client import Client
-from lab.process import Process
+from lab.frontends import LOCAL, SIGNATURE, Haproxy, v1, v2
 
 FRONT = "127.0.0.9"  # the declared front end
 STRANGER = "127.0.0.2"
 INSIDE = "192.0.2.7"  # trusted, when a front end names it
 OUTSIDE = "198.51.100.7"
-SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 
 
 @pytest.fixture
@@ -27,18 +24,6 @@ def fronted(lab):
         routes="route default via sink",
     )
     return daemon, sink
-
-
-def v1(source, destination="203.0.113.1", family="TCP4"):
-    return f"PROXY {family} {source} {destination} 40000 25\r\n".encode()
-
-
-def v2(source, tlvs=b"", command=0x21):
-    v6 = ":" in source
-    family = socket.AF_INET6 if v6 else socket.AF_INET
-    to = "2001:db8::25" if v6 else "203.0.113.1"
-    body = socket.inet_pton(family, source) + socket.inet_pton(family, to) + struct.pack("!HH", 40000, 25) + tlvs
-    return SIGNATURE + bytes([command, 0x21 if v6 else 0x11]) + struct.pack("!H", len(body)) + body
 
 
 def behind(daemon, header, front=FRONT):
@@ -73,7 +58,7 @@ def may_relay(client):
         (v1("127.0.0.1"), False),
         (v1("::1", "::1", "TCP6"), False),
         (b"PROXY UNKNOWN\r\n", False),
-        (v2(INSIDE, command=0x20), False),
+        (v2(INSIDE, command=LOCAL), False),
     ],
 )
 def test_the_named_address_counts(fronted, header, relays):
@@ -89,7 +74,7 @@ def test_11_trust_in_loopback_is_for_those_we_see(lab):
     with Client(daemon.port) as client:
         client.ehlo()
         assert may_relay(client)
-    for header in (v1("127.0.0.1", "127.0.0.1"), b"PROXY UNKNOWN\r\n", v2("127.0.0.1", command=0x20)):
+    for header in (v1("127.0.0.1", "127.0.0.1"), b"PROXY UNKNOWN\r\n", v2("127.0.0.1", command=LOCAL)):
         with behind(daemon, header) as client:
             assert not may_relay(client)
     with Client(daemon.port, source="127.0.0.8") as client:
@@ -251,23 +236,10 @@ def test_swaks_xclient(fronted):
 
 @pytest.mark.parametrize("version", ["send-proxy", "send-proxy-v2"])
 def test_haproxy(fronted, tmp_path, version):
-    root = unpack("haproxy")
     daemon, _ = fronted
-    port = ports.free()
-    config = tmp_path / "haproxy.cfg"
-    config.write_text(
-        "defaults\n mode tcp\n timeout connect 5s\n timeout client 30s\n timeout server 30s\n"
-        f"listen mail\n bind 127.0.0.1:{port}\n source {FRONT}\n server relayd 127.0.0.1:{daemon.port} {version}\n"
-    )
-    proxy = Process("haproxy", [root / "usr/sbin/haproxy", "-db", "-f", config],
-                    env={"LD_LIBRARY_PATH": library_path(root)})
-    try:
-        wait.until(lambda: socket.socket().connect_ex(("127.0.0.1", port)) == 0, "haproxy listens", 10)
-        with Client(port, source=STRANGER) as client:
-            client.ehlo()
-            assert not may_relay(client)
-            client.command("MAIL FROM:<a@b.test>")
-            assert client.command("RCPT TO:<b@dest.test>").code == 250
+    with Haproxy(tmp_path, daemon.port, version, FRONT) as proxy, Client(proxy.port, source=STRANGER) as client:
+        client.ehlo()
+        assert not may_relay(client)
+        client.command("MAIL FROM:<a@b.test>")
+        assert client.command("RCPT TO:<b@dest.test>").code == 250
         daemon.wait_log(rf"reject: RCPT from unknown\[{STRANGER}\]")
-    finally:
-        proxy.stop()

@@ -10,6 +10,7 @@ postfix.py  a real Postfix on high ports, and smtp-source and smtp-sink
 dovecot.py  a real Dovecot, for its logins
 tools.py    swaks and curl
 submit.py   clients that log in: by hand, msmtp, nodemailer
+frontends.py  PROXY headers by hand, and HAProxy
 mail.py     messages to send, bounces to read
 tricks.py   addresses that once fooled relays
 disk.py     disks that are slow, bad or full
