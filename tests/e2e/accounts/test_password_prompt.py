@@ -11,6 +11,14 @@ import pytest
 from lab import wait
 from lab.relayd import RELAYCTL
 
+ENDING = [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP]
+
+
+def default_signals():
+    """Whoever runs the tests in the background may ignore some of those that are sent here."""
+    for number in ENDING:
+        signal.signal(number, signal.SIG_DFL)
+
 
 class Asked:
     """relayctl user add, with a terminal of its own."""
@@ -22,6 +30,7 @@ class Asked:
             stdin=terminal,
             stdout=terminal,
             stderr=terminal,
+            preexec_fn=default_signals,
         )
         os.close(terminal)
         os.set_blocking(self.master, False)
@@ -84,7 +93,7 @@ def test_answered(asked):
     assert one.daemon.ctl("user", "show", "me@a.test").returncode == 0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", ENDING)
 def test_ended_by_a_signal(asked, number):
     one = asked("me@a.test")
     one.type(b"half a pass")
