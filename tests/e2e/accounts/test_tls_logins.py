@@ -10,50 +10,25 @@ from pathlib import Path
 import pytest
 
 from lab import ports
+from lab.pki import Pki
 
 NAME = "mx.relay.test"
 SCRAM_PLUS = Path(__file__).parent / "scram_plus.pl"
 
 
-def openssl(*args):
-    subprocess.run(["openssl", *map(str, args)], check=True, capture_output=True, timeout=60)
-
-
-class Certificates:
-    """A CA, and what it has signed."""
-
-    def __init__(self, folder):
-        folder.mkdir()
-        folder.chmod(0o755)
-        self.folder, self.ca = folder, folder / "ca.pem"
-        openssl("req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "9",
-                "-subj", "/CN=Test CA", "-keyout", folder / "ca.key", "-out", self.ca,
-                "-addext", "basicConstraints=critical,CA:TRUE")  # fmt: skip
-
-    def issue(self, name, alternative):
-        """(certificate, key)"""
-        key, request, made, extensions = (self.folder / f"{name}.{end}" for end in ("key", "csr", "pem", "ext"))
-        extensions.write_text(f"basicConstraints=CA:FALSE\nsubjectAltName={alternative}\n")
-        openssl("req", "-new", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes",
-                "-subj", f"/CN={name}", "-keyout", key, "-out", request)  # fmt: skip
-        openssl("x509", "-req", "-in", request, "-CA", self.ca, "-CAkey", self.folder / "ca.key", "-days", "9",
-                "-CAcreateserial", "-out", made, "-extfile", extensions)  # fmt: skip
-        return made, key
-
-
 @pytest.fixture
 def pki(folder):
-    return Certificates(folder / "certificates")
+    return Pki(folder / "certificates")
 
 
 @pytest.fixture
 def daemon(lab, pki):
     """Logins are taken at daemon.tls_port, behind TLS."""
-    certificate, key = pki.issue(NAME, f"DNS:{NAME}")
+    certificate, key = pki.issue(NAME)
     port = ports.free()
     d = lab.relayd(
         extra=f"tls {{ certificate {certificate}; key {key} }}\n"
-        f"listen 127.0.0.1:{port} {{ role submission; tls implicit; client_certificates {pki.ca} }}",
+        f"listen 127.0.0.1:{port} {{ role submission; tls implicit; client_certificates {pki.ca_file} }}",
     )
     d.tls_port = port
     d.ctl("user", "add", "joe@example.com", "--password-stdin", input="secret\n")
@@ -61,7 +36,7 @@ def daemon(lab, pki):
 
 
 def context(pki, certificate=None):
-    made = ssl.create_default_context(cafile=str(pki.ca))
+    made = ssl.create_default_context(cafile=str(pki.ca_file))
     made.check_hostname = False
     if certificate:
         made.load_cert_chain(*map(str, certificate))
@@ -105,7 +80,7 @@ def external(smtp, authzid=""):
 
 
 def test_client_certificate(daemon, pki):
-    joe = pki.issue("joe", "email:joe@example.com")
+    joe = pki.issue("joe", email="joe@example.com")
     with session(daemon, pki, joe) as smtp:
         assert offered(smtp)[0] == "EXTERNAL"
         assert external(smtp) == 235
@@ -113,7 +88,7 @@ def test_client_certificate(daemon, pki):
         assert external(smtp, "joe@example.com") == 235
     with session(daemon, pki, joe) as smtp:
         assert external(smtp, "ann@example.com") == 535
-    with session(daemon, pki, pki.issue("eve", "email:eve@example.com")) as smtp:
+    with session(daemon, pki, pki.issue("eve", email="eve@example.com")) as smtp:
         assert external(smtp) == 535  # no such user
     with session(daemon, pki) as smtp:
         assert "EXTERNAL" not in offered(smtp)

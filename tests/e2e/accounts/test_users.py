@@ -8,7 +8,7 @@ import subprocess
 import pytest
 
 from lab import RELAYCTL, wait
-from lab.sasl import attempt
+from lab.submit import attempt
 
 SUBMISSION = "role submission; tls none"
 

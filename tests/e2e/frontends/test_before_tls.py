@@ -7,9 +7,9 @@ import time
 import pytest
 
 from lab import mail, ports, wait
-from lab.authority import Pki
 from lab.client import Client
 from lab.frontends import LOCAL, SIGNATURE, Haproxy, Tls, tls_behind, v1, v2
+from lab.pki import Pki
 from lab.submit import PASSWORD, USER, add_user
 
 FRONT = "127.0.0.9"  # the declared front end
@@ -296,7 +296,7 @@ def test_haproxy_passes_tls_through(fronted, pki, folder, version):
     certificate, key = pki.issue("localhost")
     daemon, sink = fronted("role submission", extra=f"tls {{ certificate {certificate}; key {key} }}")
     add_user(daemon)
-    context = ssl.create_default_context(cafile=str(pki.ca))
+    context = ssl.create_default_context(cafile=str(pki.ca_file))
     context.check_hostname = False
     with Haproxy(folder, daemon.tls_port, version, FRONT) as proxy:
         submit_through(proxy, context, STRANGER)
@@ -313,7 +313,7 @@ def test_haproxy_ends_tls_and_begins_its_own(fronted, pki, folder, version):
     both.write_bytes(certificate.read_bytes() + key.read_bytes())
     daemon, sink = fronted("role submission")
     add_user(daemon)
-    context = ssl.create_default_context(cafile=str(pki.ca))
+    context = ssl.create_default_context(cafile=str(pki.ca_file))
     context.check_hostname = False
     with Haproxy(folder, daemon.tls_port, f"ssl verify none {version}", FRONT, bind=f"ssl crt {both}") as proxy:
         submit_through(proxy, context, STRANGER)

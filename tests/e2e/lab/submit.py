@@ -9,6 +9,7 @@ import secrets
 import shutil
 import ssl
 import subprocess
+import time
 
 import pytest
 
@@ -33,8 +34,19 @@ def plain(user=USER, password=PASSWORD, authzid=""):
 class Submitter(Client):
     """A client that can log in and turn its line into TLS."""
 
+    def plain(self, user=USER, password=PASSWORD, authzid=""):
+        return self.command(f"AUTH PLAIN {plain(user, password, authzid)}")
+
     def login(self, user=USER, password=PASSWORD):
-        return self.command(f"AUTH PLAIN {plain(user, password)}")
+        return self.plain(user, password)
+
+    def ask_login(self, user=USER, password=PASSWORD):
+        """The mechanism LOGIN, which asks for one after the other."""
+        reply = self.command("AUTH LOGIN")
+        for answer in (user, password):
+            if reply.code == 334:
+                reply = self.command(b64(answer))
+        return reply
 
     def tls(self):
         context = ssl.create_default_context()
@@ -74,6 +86,15 @@ class Submitter(Client):
         server_key = hmac.digest(salted, b"Server Key", "sha256")
         assert said == "v=" + b64(hmac.digest(server_key, signed, "sha256")), "the server does not know the password"
         return self.command("")
+
+
+def attempt(port, how, *args, source=None):
+    """(reply code, seconds) of one login in a session of its own."""
+    with Submitter(port, source=source) as client:
+        assert client.ehlo().code == 250
+        run = {"plain": client.plain, "login": client.ask_login, "scram": client.scram}[how]
+        began = time.monotonic()
+        return run(*args).code, time.monotonic() - began
 
 
 def msmtp(folder, port, sender, recipients, content, tls, method="plain", password=PASSWORD):

@@ -11,7 +11,7 @@ import pytest
 
 from lab import mail, ports, tools, wait
 from lab.client import Client
-from lab.authority import Pki
+from lab.pki import Pki
 
 NAME = "mx.relay.test"
 
@@ -37,7 +37,7 @@ class Site:
         return "\n".join([*lines, self.extra])
 
     def context(self):
-        return ssl.create_default_context(cafile=str(self.pki.ca))
+        return ssl.create_default_context(cafile=str(self.pki.ca_file))
 
     def shown(self, name=NAME):
         """The certificate a client that asks for this name gets, as PEM."""
@@ -83,7 +83,7 @@ def test_openssl_reaches_us(site, version, how):
     args = ["-starttls", "smtp"] if how == "starttls" else []
     port = site.daemon.port if how == "starttls" else site.implicit
     done = s_client(
-        port, *args, f"-{version}", "-CAfile", site.pki.ca, "-verify_return_error", "-servername", NAME,
+        port, *args, f"-{version}", "-CAfile", site.pki.ca_file, "-verify_return_error", "-servername", NAME,
         "-verify_hostname", NAME, say="EHLO c.test\r\nQUIT\r\n",
     )  # fmt: skip
     assert "Verify return code: 0 (ok)" in done.stdout, done.stdout + done.stderr
@@ -115,7 +115,7 @@ def test_swaks_sends(site, how):
 def test_curl_sends(site, folder):
     file = folder / "message"
     file.write_bytes(mail.message())
-    trust = ["--cacert", str(site.pki.ca)]
+    trust = ["--cacert", str(site.pki.ca_file)]
     for scheme, port, more in (("smtp", site.daemon.port, ["--ssl-reqd"]), ("smtps", site.implicit, [])):
         done = subprocess.run(
             ["curl", "-sS", "-v", f"{scheme}://{NAME}:{port}/curl.test", "--resolve", f"{NAME}:{port}:127.0.0.1",
@@ -161,7 +161,7 @@ def test_required(lab, folder):
 
 def test_sni_chooses(lab, folder):
     pki = Pki(folder / "more")
-    one, any_of, rsa = pki.issue("one.test"), pki.issue("*.any.test"), pki.issue("one.test", file="rsa", rsa=True)
+    one, any_of, rsa = pki.issue("one.test"), pki.issue("*.any.test"), pki.issue("one.test", file="rsa", use_rsa=True)
     site = Site(lab, folder, pairs=[one, any_of, rsa])
     for name, pair in (
         ("one.test", one), ("x.any.test", any_of), ("any.test", one), ("x.y.any.test", one), ("nobody.test", one),
@@ -188,7 +188,7 @@ def test_client_certificates(lab, folder):
     theirs = Pki(folder / "theirs", "Clients")
     ann = theirs.issue("Ann", email="ann@client.test")
     eve = Pki(folder / "eve", "Somebody").issue("Eve")
-    site = Site(lab, folder, implicit=f"client_certificates {theirs.ca}")
+    site = Site(lab, folder, implicit=f"client_certificates {theirs.ca_file}")
     for pair, standing in ((ann, "Trusted"), (eve, "Untrusted"), (None, "Anonymous")):
         args = ["-cert", pair[0], "-key", pair[1]] if pair else []
         done = s_client(site.implicit, *args)
