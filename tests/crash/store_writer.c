@@ -278,7 +278,7 @@ static void program_open(struct program *p, const char *dir)
         .tables = tables, .table_count = 2, .readers = 1, .ahead_bytes = MIB, .clock = &clock_system
     };
     struct blobs_options bo = { .threads = 2 };
-    struct store_cursor *c;
+    struct store_cursor *c = NULL;
     struct store_txn *t;
     struct slice k, v;
     struct err e;
@@ -451,7 +451,7 @@ static void verify_marks(struct store_txn *t, const char *marks)
 static int verify(const char *dir, const char *marks)
 {
     struct program p = { 0 };
-    struct store_cursor *c;
+    struct store_cursor *c = NULL;
     struct store_txn *t;
     struct slice k, v;
     struct err e;
