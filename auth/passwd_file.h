@@ -24,7 +24,7 @@ struct passwd_table; /* what a file says */
 struct passwd_table *passwd_parse(struct slice text, const char *domain,
                                   void (*problem)(void *ctx, unsigned line, const char *why), void *ctx);
 void passwd_table_free(struct passwd_table *t); /* wipes it. NULL is fine */
-size_t passwd_count(const struct passwd_table *t);
+size_t passwd_count(const struct passwd_table *t); /* of users, those who are locked, too */
 /* By user_key(). A hash of crypt(3), PASSWD_PLAIN and the password, or PASSWD_LOCKED; NULL: no such user. */
 const char *passwd_find(const struct passwd_table *t, const char *key);
 bool passwd_verify(struct slice password, const char *hash); /* for pool threads */

@@ -43,6 +43,7 @@ struct session {
     bool trusted_address;
     bool submission;  /* the listener's role */
     bool login_in_clear;
+    bool named_in_clear; /* by XCLIENT, before TLS */
     bool from_owned;
     bool hide_client;
     bool header_due;  /* of the message under way */
@@ -139,6 +140,7 @@ char *session_login_text(const struct session *s); /* for the log; the caller fr
 /* session_xclient.c: who the client is, and whether that makes it trusted */
 void session_set_way(struct session *s, const struct settings_listen *listen, enum session_way way);
 void session_xclient(void *ctx, const struct smtp_xclient *x);
+void session_forget_name(struct session *s); /* TLS begins */
 
 /* session_recipient.c: the handler's part */
 void session_recipient(void *ctx, const struct smtp_recipient *to);

@@ -71,6 +71,7 @@ void session_tls_opened(void *ctx)
     log_info("smtpd", "%s TLS connection %s from unknown[%s]: %s with cipher %s (%d/%d bits)%s%s", standing(i),
              i->resumed ? "reused" : "established", s->client, i->version, i->cipher, i->bits, i->cipher_bits,
              i->server_name != NULL ? " to " : "", i->server_name != NULL ? i->server_name : "");
+    session_forget_name(s);
     session_offer_login(s);
     if (smtp_server_tls_due(s->engine))
         smtp_server_tls_begun(s->engine);

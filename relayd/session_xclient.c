@@ -8,6 +8,7 @@
 #include "relayd/session_internal.h"
 
 #include "base/log.h"
+#include "net/tls.h"
 
 static bool trusted_by_name(const struct session *s)
 {
@@ -69,7 +70,17 @@ void session_xclient(void *ctx, const struct smtp_xclient *x)
         return;
     }
     s->trusted = s->trusted_address = s->client_addr.family != 0 && trusted_by_name(s);
+    s->named_in_clear = stream_tls(s->stream) == NULL;
     s->login_in_clear = s->login_in_clear && net_addr_is_loopback(&s->client_addr);
     session_offer_login(s);
     smtp_server_answer(s->engine, 220, "go on");
+}
+
+/* The client stays who it was said to be, for limits and logs: the front end
+ * itself may be trusted more. But nobody is trusted for a word that anybody
+ * on the wire could have said (RFC 3207 section 4.2). */
+void session_forget_name(struct session *s)
+{
+    if (s->named_in_clear)
+        s->trusted = s->trusted_address = false;
 }

@@ -7,6 +7,7 @@ import pytest
 from lab import mail
 from lab.client import Client
 from lab.frontends import LOCAL, SIGNATURE, Haproxy, v1, v2
+from lab.submit import Submitter
 
 FRONT = "127.0.0.9"  # the declared front end
 STRANGER = "127.0.0.2"
@@ -191,6 +192,23 @@ def test_xclient_from_a_declared_host(fronted):
     header = " ".join(sink.wait(1)[0].header.decode().split())
     assert f"from in.example ([{INSIDE}])" in header or f"[{INSIDE}]" in header
     daemon.wait_log(rf"127\.0\.0\.8 speaks for unknown\[{INSIDE}\]")
+
+
+def test_17_a_name_said_before_starttls_makes_nobody_trusted(fronted):
+    """Anybody on the wire could have said it; who it is about is remembered all the same."""
+    daemon, sink = fronted
+    with Submitter(daemon.port, source="127.0.0.8") as client:
+        client.ehlo("front.test")
+        assert client.command(f"XCLIENT ADDR={INSIDE}").code == 220
+        client.ehlo("in.example")
+        assert may_relay(client)
+        client.starttls()
+        assert not may_relay(client)
+        assert client.transaction("a@anywhere.test", "b@dest.test", mail.message()).code == 250
+        assert client.command(f"XCLIENT ADDR={INSIDE}").code == 220
+        client.ehlo("in.example")
+        assert may_relay(client)
+    assert f"[{INSIDE}]" in " ".join(sink.wait(1)[0].header.decode().split())
 
 
 def test_11_xclient_from_anybody_else(fronted):
