@@ -83,7 +83,10 @@ def daemon(bench):
     def make(**options):
         relayd = Submission(bench.folder / f"children{len(bench.relayds)}", **options)
         bench.relayds.append(relayd)
-        return relayd.start()
+        relayd.start()
+        for name in ("engine", "accounts"):  # to be killed before that is to be another death
+            relayd.wait_ready(name, 1)
+        return relayd
 
     return make
 
