@@ -207,19 +207,26 @@ static struct err do_seal(struct blob_thread *t, struct blob_op *op)
     return e;
 }
 
-static struct err do_read(struct blob_thread *t, struct blob_op *op)
+static struct err open_to_read(int root, uint64_t id, int *fd)
 {
     char name[NAME_SIZE];
-    struct err e = ERR_OK;
+
+    blob_name(name, id);
+    *fd = openat(root, name, O_RDONLY | O_CLOEXEC);
+    return *fd < 0 ? err_sys(errno, "open body file") : ERR_OK;
+}
+
+static struct err do_read(struct blob_thread *t, struct blob_op *op)
+{
     size_t got = 0;
     char *room;
     int fd;
+    struct err e;
 
     buf_clear(&op->bytes);
-    blob_name(name, op->id);
-    fd = openat(t->blobs->root, name, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return err_sys(errno, "open body file");
+    e = open_to_read(t->blobs->root, op->id, &fd);
+    if (err_failed(e))
+        return e;
     room = buf_reserve(&op->bytes, op->want);
     while (got < op->want) {
         ssize_t n = pread(fd, room + got, op->want - got, (off_t)(op->offset + got));
@@ -239,11 +246,7 @@ static struct err do_read(struct blob_thread *t, struct blob_op *op)
 
 static struct err do_open(struct blob_thread *t, struct blob_op *op)
 {
-    char name[NAME_SIZE];
-
-    blob_name(name, op->id);
-    op->fd = openat(t->blobs->root, name, O_RDONLY | O_CLOEXEC);
-    return op->fd < 0 ? err_sys(errno, "open body file") : ERR_OK;
+    return open_to_read(t->blobs->root, op->id, &op->fd);
 }
 
 static struct err do_unlink(struct blob_thread *t, struct blob_op *op)
@@ -350,16 +353,12 @@ void blob_unlink(struct blobs *b, struct blob_op *op)
 
 struct err blob_open_file(const char *path, uint64_t id, int *fd)
 {
-    char name[NAME_SIZE];
     int root = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    struct err e = ERR_OK;
+    struct err e;
 
     if (root < 0)
         return err_sys(errno, "open folder of bodies");
-    blob_name(name, id);
-    *fd = openat(root, name, O_RDONLY | O_CLOEXEC);
-    if (*fd < 0)
-        e = err_sys(errno, "open body file");
+    e = open_to_read(root, id, fd);
     close(root);
     return e;
 }
