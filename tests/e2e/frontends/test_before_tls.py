@@ -8,7 +8,7 @@ import pytest
 
 from lab import mail, ports, wait
 from lab.client import Client
-from lab.frontends import LOCAL, SIGNATURE, Haproxy, Tls, tls_behind, v1, v2
+from lab.frontends import LOCAL, SIGNATURE, Haproxy, Tls, may_relay, tls_behind, v1, v2
 from lab.pki import Pki
 from lab.submit import PASSWORD, USER, add_user
 
@@ -42,14 +42,6 @@ def behind(daemon, header, **options):
     client = tls_behind(daemon.tls_port, header, FRONT, **options)
     assert client.greeting.code == 220
     return client
-
-
-def may_relay(client):
-    client.command("MAIL FROM:<a@anywhere.test>")
-    reply = client.command("RCPT TO:<b@elsewhere.test>")
-    client.command("RSET")
-    assert reply.code in (250, 550), reply
-    return reply.code == 250
 
 
 @pytest.mark.asan

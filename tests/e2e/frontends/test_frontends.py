@@ -6,7 +6,7 @@ import pytest
 
 from lab import mail
 from lab.client import Client
-from lab.frontends import LOCAL, SIGNATURE, Haproxy, v1, v2
+from lab.frontends import LOCAL, SIGNATURE, Haproxy, may_relay, v1, v2
 from lab.submit import Submitter
 
 FRONT = "127.0.0.9"  # the declared front end
@@ -35,14 +35,6 @@ def behind(daemon, header, front=FRONT):
     assert client.greeting.code == 220
     client.ehlo()
     return client
-
-
-def may_relay(client):
-    client.command("MAIL FROM:<a@anywhere.test>")
-    reply = client.command("RCPT TO:<b@elsewhere.test>")
-    client.command("RSET")
-    assert reply.code in (250, 550), reply
-    return reply.code == 250
 
 
 @pytest.mark.asan

@@ -12,6 +12,15 @@ SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 LOCAL = 0x20  # a command of version 2
 
 
+def may_relay(client):
+    """Whether the client counts as trusted: the reply to a recipient elsewhere."""
+    client.command("MAIL FROM:<a@anywhere.test>")
+    reply = client.command("RCPT TO:<b@elsewhere.test>")
+    client.command("RSET")
+    assert reply.code in (250, 550), reply
+    return reply.code == 250
+
+
 def v1(source, destination="203.0.113.1", family="TCP4"):
     return f"PROXY {family} {source} {destination} 40000 25\r\n".encode()
 
