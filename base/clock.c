@@ -28,6 +28,21 @@ static uint64_t system_wall_ms(void *ctx)
 
 const struct clock clock_system = { system_mono_ms, system_wall_ms, NULL };
 
+int64_t clock_watch_look(struct clock_watch *w, const struct clock *c)
+{
+    uint64_t before = clock_mono_ms(c);
+    int64_t apart = (int64_t)(clock_wall_ms(c) - before);
+    int64_t by = apart - w->apart_ms;
+    bool first = !w->begun;
+
+    /* Stopped between the two, it would take its own pause for a change. */
+    if (clock_mono_ms(c) - before >= CLOCK_SET_MIN_MS / 2)
+        return 0;
+    w->begun = true;
+    w->apart_ms = apart;
+    return first || (by < CLOCK_SET_MIN_MS && by > -CLOCK_SET_MIN_MS) ? 0 : by;
+}
+
 void cond_init(pthread_cond_t *c)
 {
     pthread_condattr_t attr;

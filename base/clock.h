@@ -28,6 +28,22 @@ static inline uint64_t clock_wall_ms(const struct clock *c)
     return c->wall_ms(c->ctx);
 }
 
+/* Notices that the wall clock was set: its distance to the monotonic one, which
+ * nobody sets, is another than at the last look.
+ *
+ *     struct clock_watch w = { 0 };
+ *     int64_t by_ms = clock_watch_look(&w, clock);   now and then
+ */
+struct clock_watch {
+    bool begun;
+    int64_t apart_ms;
+};
+
+/* By how much it was set since the look before, ahead when positive; 0 for less
+ * than CLOCK_SET_MIN_MS, which is a clock being steered, and at the first look. */
+#define CLOCK_SET_MIN_MS 2000
+int64_t clock_watch_look(struct clock_watch *w, const struct clock *c);
+
 /* Waits for a condition that another thread brings about, up to a deadline that
  * no change of the wall clock moves. It stands still while the machine sleeps:
  * who is waited for does, too.

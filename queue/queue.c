@@ -232,6 +232,11 @@ uint64_t queue_new_id(struct queue *q)
     return id_source_next(&q->ids);
 }
 
+uint64_t queue_newest_wall_ms(const struct queue *q)
+{
+    return queue_id_wall_ms(atomic_load(&q->ids.last));
+}
+
 struct store *queue_store(struct queue *q)
 {
     return q->store;

@@ -149,6 +149,8 @@ void queue_stats(struct queue *q, struct queue_stats *out);
 
 /* A number never used before, above all earlier ones. Any thread. */
 uint64_t queue_new_id(struct queue *q);
+/* About when the newest one there is was given. */
+uint64_t queue_newest_wall_ms(const struct queue *q);
 
 /* For queue/ itself and for tools' snapshots. */
 struct store *queue_store(struct queue *q);

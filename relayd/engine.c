@@ -180,6 +180,7 @@ static struct err bring_up(struct engine *en, struct channel_message *m, struct 
         en->loops[i].acceptor.accounts = en->accounts;
     }
     en->up = true;
+    engine_clock_start(en);
     e = engine_services_start(en);
     if (!err_failed(e))
         e = engine_listen(en, m->listeners, m->listener_count);

@@ -56,6 +56,8 @@ struct engine {
     bool up, stopping, dispatch_drained;
     uint64_t drain_until_ms;
     struct timer drain_timer;
+    struct timer clock_timer; /* on loop 0 */
+    struct clock_watch clock_watch;
     int exit_code;
 
     pthread_mutex_t reload_lock; /* a control request waits for the parent's word */
@@ -98,6 +100,8 @@ MUST_CHECK struct err engine_tls_config(struct engine *en, const struct settings
                                         struct buf *why);
 void engine_tls_start(struct engine *en); /* the tickets' keys; once loop 0 is there */
 void engine_tls_free(struct engine *en);
+
+void engine_clock_start(struct engine *en); /* a clock that is set is told in the log; once the queue is there */
 
 /* A new connection to a process the engine asks; what is kept of it is taken
  * out by channel_take_fd(). After a successful start only. */

@@ -1,4 +1,4 @@
-/* Waiting for another thread, with a deadline. */
+/* Waiting for another thread, with a deadline; a wall clock that is set. */
 #include "tests/unit/check.h"
 
 #include "base/clock.h"
@@ -96,12 +96,82 @@ static void test_woken_for_nothing(void **state)
     told_release(&t);
 }
 
+struct hands { /* of a clock that the test sets */
+    uint64_t mono_ms, wall_ms, pause_ms;
+};
+
+static uint64_t hands_mono(void *ctx)
+{
+    return ((struct hands *)ctx)->mono_ms;
+}
+
+/* pause_ms pass while it is read. */
+static uint64_t hands_wall(void *ctx)
+{
+    struct hands *h = ctx;
+    uint64_t read = h->wall_ms;
+
+    h->mono_ms += h->pause_ms;
+    h->wall_ms += h->pause_ms;
+    return read;
+}
+
+static void pass(struct hands *h, uint64_t ms)
+{
+    h->mono_ms += ms;
+    h->wall_ms += ms;
+}
+
+static void test_42_a_clock_that_is_set_is_noticed(void **state)
+{
+    static const int64_t days[] = { 1, -1, -3652, 3652 };
+    struct hands h = { .mono_ms = 1000, .wall_ms = 1800000000000 };
+    struct clock c = { hands_mono, hands_wall, &h };
+    struct clock_watch w = { 0 };
+
+    assert_true(clock_watch_look(&w, &c) == 0);
+    for (size_t i = 0; i < countof(days); i++) {
+        int64_t by = days[i] * 24 * 3600 * 1000;
+
+        pass(&h, 10000);
+        assert_true(clock_watch_look(&w, &c) == 0);
+        pass(&h, 5000);
+        h.wall_ms += (uint64_t)by;
+        assert_true(clock_watch_look(&w, &c) == by);
+        assert_true(clock_watch_look(&w, &c) == 0);
+    }
+    /* What a time server does all day is not worth a word. */
+    for (int i = 0; i < 10; i++) {
+        pass(&h, 10000);
+        h.wall_ms += i % 2 != 0 ? 1500 : (uint64_t)-1500;
+        assert_true(clock_watch_look(&w, &c) == 0);
+    }
+}
+
+/* A process that is stopped between its looks at the two clocks. */
+static void test_42_a_pause_is_not_taken_for_a_change(void **state)
+{
+    struct hands h = { .mono_ms = 1000, .wall_ms = 1800000000000 };
+    struct clock c = { hands_mono, hands_wall, &h };
+    struct clock_watch w = { 0 };
+
+    assert_true(clock_watch_look(&w, &c) == 0);
+    h.pause_ms = 60000;
+    assert_true(clock_watch_look(&w, &c) == 0);
+    h.pause_ms = 0;
+    assert_true(clock_watch_look(&w, &c) == 0);
+    h.wall_ms += 60000;
+    assert_true(clock_watch_look(&w, &c) == 60000);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_nothing_happens),
         cmocka_unit_test(test_it_happens),
         cmocka_unit_test(test_woken_for_nothing),
+        cmocka_unit_test(test_42_a_clock_that_is_set_is_noticed),
+        cmocka_unit_test(test_42_a_pause_is_not_taken_for_a_change),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
