@@ -45,6 +45,8 @@ struct accounts_server {
     struct hash_pool *pool, *commands;
     struct ipc *ipc;
     uint64_t link_serial, generation_told;
+    accounts_server_unlinked *unlinked; /* NULL: nobody wants to know */
+    void *unlinked_ctx;
     struct dialogue *dialogues;
     struct list admin_jobs;
     struct timer keep; /* counters and times of login go to the store */

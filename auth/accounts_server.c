@@ -302,6 +302,12 @@ static void link_drop(struct accounts_server *s)
     dialogue_cancel_all(s);
 }
 
+static void tell_unlinked(struct accounts_server *s)
+{
+    if (s->unlinked != NULL)
+        s->unlinked(s->unlinked_ctx);
+}
+
 static void link_closed(void *ctx, struct err why)
 {
     struct accounts_server *s = ctx;
@@ -310,6 +316,7 @@ static void link_closed(void *ctx, struct err why)
     if (why.kind != ERR_CLOSED)
         log_error("accounts", "link to the engine: %s", err_text(why, text, sizeof text));
     link_drop(s);
+    tell_unlinked(s);
 }
 
 static void link_message(void *ctx, struct slice payload, int fd)
@@ -359,10 +366,22 @@ void accounts_server_link(struct accounts_server *s, int fd)
     if (err_failed(e)) {
         s->ipc = NULL;
         log_error("accounts", "link to the engine: %s", err_text(e, text, sizeof text));
+        tell_unlinked(s);
         return;
     }
     s->link_serial++;
     tell_generation(s, true);
+}
+
+bool accounts_server_linked(const struct accounts_server *s)
+{
+    return s->ipc != NULL;
+}
+
+void accounts_server_when_unlinked(struct accounts_server *s, accounts_server_unlinked *tell, void *ctx)
+{
+    s->unlinked = tell;
+    s->unlinked_ctx = ctx;
 }
 
 /* ---- life ------------------------------------------------------------------------------------------------------ */

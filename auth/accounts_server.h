@@ -24,6 +24,9 @@ struct accounts_config { /* all of it is copied */
     unsigned messages_per_hour, recipients_per_hour; /* of users without their own; 0 = unlimited */
 };
 
+/* On the loop: the link broke, or could not be taken. */
+typedef void accounts_server_unlinked(void *ctx);
+
 struct accounts_server;
 
 /* Opens the users and waits for their lock for as long as lock_wait_ms. threads:
@@ -32,7 +35,9 @@ MUST_CHECK struct err accounts_server_new(struct loop *loop, const char *state_d
                                           unsigned threads, uint64_t lock_wait_ms, struct accounts_server **out);
 void accounts_server_configure(struct accounts_server *s, const struct accounts_config *c);
 /* Takes the descriptor over; a link before it is closed, with its dialogues. */
+void accounts_server_when_unlinked(struct accounts_server *s, accounts_server_unlinked *tell, void *ctx);
 void accounts_server_link(struct accounts_server *s, int fd);
+bool accounts_server_linked(const struct accounts_server *s);
 /* After the loop's last turn and before it is freed. NULL is fine. */
 void accounts_server_free(struct accounts_server *s);
 

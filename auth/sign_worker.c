@@ -230,12 +230,20 @@ static void serve(struct sign_worker *w, const struct sign_wire *m, int fd)
 
 /* ---- the link ------------------------------------------------------------------------- */
 
+static void tell_unlinked(struct sign_worker *w)
+{
+    if (w->opt.unlinked != NULL)
+        w->opt.unlinked(w->opt.ctx);
+}
+
 static void link_gone(struct sign_worker *w)
 {
     ipc_free(w->link);
     w->link = NULL;
     if (w->retired)
         w->opt.spent(w->opt.ctx);
+    else
+        tell_unlinked(w);
 }
 
 static void link_message(void *ctx, struct slice payload, int fd)
@@ -273,9 +281,15 @@ void sign_worker_link(struct sign_worker *w, int fd)
 
         w->link = NULL;
         log_error("sign", "no link to the engine: %s", err_text(e, text, sizeof text));
+        tell_unlinked(w);
     } else if (w->retired) {
         retire(w);
     }
+}
+
+bool sign_worker_linked(const struct sign_worker *w)
+{
+    return w->link != NULL;
 }
 
 struct err sign_worker_new(const struct sign_worker_options *opt, struct sign_worker **out)

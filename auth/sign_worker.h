@@ -28,6 +28,7 @@ struct sign_worker_options {
     struct loop *loop;
     unsigned jobs_max;         /* SIGN_WORKER_JOBS */
     void (*spent)(void *ctx);  /* retired and of no more use: end the process */
+    void (*unlinked)(void *ctx); /* its link broke, or could not be taken; NULL: nobody wants to know */
     void *ctx;
 };
 
@@ -36,6 +37,7 @@ MUST_CHECK struct err sign_worker_new(const struct sign_worker_options *opt, str
  * so that the libraries have opened by then whatever they ever need. */
 void sign_worker_set_keys(struct sign_worker *w, const struct sign_worker_key *keys, size_t count);
 void sign_worker_link(struct sign_worker *w, int fd); /* to the engine, anew; fd is taken over */
+bool sign_worker_linked(const struct sign_worker *w);
 void sign_worker_free(struct sign_worker *w);         /* NULL is fine */
 
 #endif

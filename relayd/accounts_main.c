@@ -87,6 +87,18 @@ static struct err confine(const struct helper *h, const struct settings *st, str
     return e;
 }
 
+static void unlinked(void *ctx)
+{
+    helper_unlinked(ctx);
+}
+
+static bool linked(const void *server)
+{
+    const struct accounts_process *p = server;
+
+    return accounts_server_linked(p->server);
+}
+
 static void release(void *server)
 {
     struct accounts_process *p = server;
@@ -121,6 +133,7 @@ static struct err start(struct helper *h, struct loop *l, const struct settings 
             *exit_code = EX_CANTCREAT;
         return e;
     }
+    accounts_server_when_unlinked(p->server, unlinked, h);
     *server = p;
     log_info("accounts", "ready");
     return ERR_OK;
@@ -156,6 +169,7 @@ int accounts_main(int channel_fd)
         .start = start,
         .reload = reload,
         .link = take_link,
+        .linked = linked,
         .free = release,
     };
 

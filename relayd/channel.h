@@ -10,7 +10,8 @@
  *
  * Children never get at each other through the parent: it makes a socket pair
  * for two of them, a link, and gives each its end (CHANNEL_LINK). A new one
- * comes whenever one of the two is started, and takes the place of the old.
+ * comes whenever one of the two is started, or the one that is not the engine
+ * asks for it (CHANNEL_LINK_REQUEST), and takes the place of the old.
  *
  * Nothing here blocks but channel_flush_wait(). What the socket does not take
  * waits in memory for the next channel_flush().
@@ -49,6 +50,7 @@ enum channel_type {
     CHANNEL_RELOAD_REQUEST, /* somebody asked through the control socket */
     CHANNEL_STOP_REQUEST,   /* likewise: the whole tree is to stop */
     CHANNEL_STATUS,         /* text: one line for the service manager */
+    CHANNEL_LINK_REQUEST,   /* its link to the engine is broken: it wants another */
     CHANNEL_STOPPED,        /* nothing more to do; the child exits now */
 };
 

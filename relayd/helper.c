@@ -8,6 +8,8 @@
 
 #include <sysexits.h>
 
+#define LINK_PAUSE_MS SECOND_MS /* a new engine brings its own link */
+
 struct helper {
     const struct helper_ops *ops;
     struct channel *channel;
@@ -15,6 +17,7 @@ struct helper {
     struct loop *loop;
     const struct settings *settings;
     void *server; /* NULL: not started */
+    struct timer ask_link;
     int exit_code;
 };
 
@@ -27,6 +30,27 @@ static void end(struct helper *h, int exit_code)
 void helper_finish(struct helper *h)
 {
     end(h, EX_OK);
+}
+
+void helper_unlinked(struct helper *h)
+{
+    loop_arm(h->loop, &h->ask_link, LINK_PAUSE_MS);
+}
+
+/* Until there is one: the parent may have lost the message, too. */
+static void ask_link(struct timer *t)
+{
+    struct helper *h = container_of(t, struct helper, ask_link);
+    struct err e;
+    char text[256];
+
+    if (h->server == NULL || h->ops->linked(h->server))
+        return;
+    helper_unlinked(h);
+    e = channel_send(h->channel, CHANNEL_LINK_REQUEST, 0);
+    if (err_failed(e) && e.kind != ERR_CLOSED)
+        log_warning(h->ops->name, "no link to the engine, and the parent can't be asked for one: %s",
+                    err_text(e, text, sizeof text));
 }
 
 struct err helper_confine(const struct helper *h, const struct sandbox_rules *r, struct buf *why)
@@ -72,8 +96,8 @@ static struct err start(struct helper *h, const struct channel_message *m)
 {
     struct buf why = { 0 };
     struct settings *st = NULL;
-    int exit_code = EX_CONFIG;
     struct err e = load(h, m, &st, &why);
+    int exit_code = EX_CONFIG;
 
     if (!err_failed(e)) {
         take(h, st);
@@ -172,6 +196,7 @@ int helper_main(int channel_fd_, const struct helper_ops *ops)
     struct helper h = { .ops = ops, .channel = channel_new(channel_fd_, CHANNEL_CHILD) };
     struct err e = uvloop_new(0, &clock_system, &h.loop);
 
+    h.ask_link.fire = ask_link;
     if (!err_failed(e))
         e = fd_watch_new(h.loop, channel_fd(h.channel), channel_readable, &h, &h.watch);
     if (err_failed(e)) {

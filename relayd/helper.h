@@ -25,6 +25,7 @@ struct helper_ops {
     /* A new connection to another process, for ipc_new(); fd is taken over. One of the same
      * peer and index that there was before is dead or about to be. */
     void (*link)(void *server, enum process_kind peer, unsigned index, int fd);
+    bool (*linked)(const void *server); /* it has such a connection */
     void (*free)(void *server); /* the loop still lives, but turns no more */
 };
 
@@ -36,6 +37,10 @@ MUST_CHECK struct err helper_confine(const struct helper *h, const struct sandbo
 
 /* Returns the exit code; takes channel_fd over. */
 int helper_main(int channel_fd, const struct helper_ops *ops);
+
+/* From the server, on its loop: its link is broken, or could not be taken. If no
+ * other comes by itself (the engine may have died) the parent is asked for one. */
+void helper_unlinked(struct helper *h);
 
 /* From the server, on its loop: it has done its part (a worker that is to be
  * replaced); the process ends with 0 and the parent starts another. */

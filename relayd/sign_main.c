@@ -18,6 +18,16 @@ static void spent(void *ctx)
     helper_finish(ctx);
 }
 
+static void unlinked(void *ctx)
+{
+    helper_unlinked(ctx);
+}
+
+static bool linked(const void *server)
+{
+    return sign_worker_linked(server);
+}
+
 static void set_keys(struct sign_worker *w, const struct settings *st)
 {
     struct sign_worker_key *keys;
@@ -83,7 +93,7 @@ static struct err enter_sandbox(void)
 static struct err start(struct helper *h, struct loop *l, const struct settings *st, void **server, int *exit_code,
                         struct buf *why)
 {
-    struct sign_worker_options opt = { .loop = l, .jobs_max = SIGN_WORKER_JOBS, .spent = spent, .ctx = h };
+    struct sign_worker_options opt = { .loop = l, .jobs_max = SIGN_WORKER_JOBS, .spent = spent, .unlinked = unlinked, .ctx = h };
     struct sign_worker *w;
     struct err e = sign_worker_new(&opt, &w);
 
@@ -125,6 +135,7 @@ static const struct helper_ops ops = {
     .start = start,
     .reload = reload,
     .link = new_link,
+    .linked = linked,
     .free = end,
 };
 

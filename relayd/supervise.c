@@ -215,6 +215,17 @@ static void handle_engine(struct process *p, const struct channel_message *m)
         tree_stop(t);
 }
 
+/* Both may be well and yet not hear each other: a call failed for want of
+ * memory or descriptors. A request that crosses the end of the engine is
+ * answered by the next one's start. */
+static void handle_link_request(struct process *p)
+{
+    if (p->kind == PROCESS_ENGINE)
+        process_distrust(p, err_make(ERR_PROTOCOL, "message that is not the engine's to send"));
+    else if (p->tree->phase != TREE_STOPPING)
+        links_renew(p);
+}
+
 static void handle(struct process *p, const struct channel_message *m)
 {
     switch (m->type) {
@@ -231,6 +242,9 @@ static void handle(struct process *p, const struct channel_message *m)
     case CHANNEL_STOP_REQUEST:
     case CHANNEL_STATUS:
         handle_engine(p, m);
+        break;
+    case CHANNEL_LINK_REQUEST:
+        handle_link_request(p);
         break;
     case CHANNEL_STOPPED:
         log_debug("parent", "%s[%d] has drained", p->name, (int)p->pid);

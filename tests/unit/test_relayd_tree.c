@@ -30,6 +30,7 @@ struct line { /* a link, told apart by its peer */
 
 struct actor {
     const char *name;
+    struct helper *helper;
     struct loop *loop;
     char dir[96];
     struct line lines[8];
@@ -67,6 +68,27 @@ static void line_closed(void *ctx, struct err why)
 
     ipc_free(l->ipc);
     l->ipc = NULL;
+    if (strcmp(l->actor->name, "engine") != 0)
+        helper_unlinked(l->actor->helper);
+}
+
+static bool actor_linked(const void *server)
+{
+    const struct actor *a = server;
+
+    for (size_t i = 0; i < countof(a->lines); i++)
+        if (a->lines[i].ipc != NULL)
+            return true;
+    return false;
+}
+
+/* As when a call fails for want of memory: both go on, without each other. */
+static void cut_lines(struct actor *a)
+{
+    for (size_t i = 0; i < countof(a->lines); i++) {
+        ipc_free(a->lines[i].ipc);
+        a->lines[i].ipc = NULL;
+    }
 }
 
 static void actor_link(void *server, enum process_kind peer, unsigned index, int fd)
@@ -83,13 +105,14 @@ static void actor_link(void *server, enum process_kind peer, unsigned index, int
         ipc_send(l->ipc, SLICE("hello"), -1);
 }
 
-static struct err actor_start(const char *name, struct loop *loop, const struct settings *st,
-                              void **server)
+static struct err actor_start(const char *name, struct helper *h, struct loop *loop,
+                              const struct settings *st, void **server)
 {
     struct actor *a = mem_new(struct actor);
     char text[64];
 
     a->name = name;
+    a->helper = h;
     a->loop = loop;
     snprintf(a->dir, sizeof a->dir, "%s", st->state_dir);
     snprintf(text, sizeof text, "started with %s", st->hostname);
@@ -101,7 +124,7 @@ static struct err actor_start(const char *name, struct loop *loop, const struct 
 static struct err engine_start(struct helper *h, struct loop *l, const struct settings *st, void **s,
                                int *exit_code, struct buf *why)
 {
-    return actor_start("engine", l, st, s);
+    return actor_start("engine", h, l, st, s);
 }
 
 static struct err accounts_start(struct helper *h, struct loop *l, const struct settings *st,
@@ -112,7 +135,7 @@ static struct err accounts_start(struct helper *h, struct loop *l, const struct 
         buf_add_str(why, "this can't ever work");
         return err_make(ERR_DENIED, "begin");
     }
-    return actor_start("accounts", l, st, s);
+    return actor_start("accounts", h, l, st, s);
 }
 
 static struct err sign_start(struct helper *h, struct loop *l, const struct settings *st, void **s,
@@ -122,7 +145,7 @@ static struct err sign_start(struct helper *h, struct loop *l, const struct sett
         abort();
     if (strcmp(st->hostname, "once.test") == 0)
         helper_finish(h);
-    return actor_start("sign", l, st, s);
+    return actor_start("sign", h, l, st, s);
 }
 
 static struct err actor_reload(void *server, const struct settings *st, struct buf *why)
@@ -134,6 +157,8 @@ static struct err actor_reload(void *server, const struct settings *st, struct b
         buf_add_str(why, "no such users");
         return err_make(ERR_SYNTAX, "take the configuration");
     }
+    if (strcmp(a->name, "engine") == 0 && strcmp(st->hostname, "cut.test") == 0)
+        cut_lines(a);
     snprintf(text, sizeof text, "reloaded with %s", st->hostname);
     note(a->dir, a->name, text);
     return ERR_OK;
@@ -150,9 +175,9 @@ static void actor_free(void *server)
 }
 
 static const struct helper_ops parts[PROCESS_KINDS] = {
-    [PROCESS_ENGINE] = { "engine", engine_start, actor_reload, actor_link, actor_free },
-    [PROCESS_ACCOUNTS] = { "accounts", accounts_start, actor_reload, actor_link, actor_free },
-    [PROCESS_SIGN] = { "sign", sign_start, actor_reload, actor_link, actor_free },
+    [PROCESS_ENGINE] = { "engine", engine_start, actor_reload, actor_link, actor_linked, actor_free },
+    [PROCESS_ACCOUNTS] = { "accounts", accounts_start, actor_reload, actor_link, actor_linked, actor_free },
+    [PROCESS_SIGN] = { "sign", sign_start, actor_reload, actor_link, actor_linked, actor_free },
 };
 
 /* ---- the parent ---- */
@@ -358,6 +383,27 @@ static void test_links_are_renewed(void **state)
     turn_until(p, noted(p, "engine: from accounts/0 hello yourself") == 2);
     turn_until(p, noted(p, "engine: from sign/0 hello yourself") == 2);
     turn_until(p, noted(p, "engine: from sign/1 hello yourself") == 3);
+    assert_int_equal(accounts_of(p)->pid, accounts);
+    play_free(p);
+}
+
+/* It broke while both live: whoever is not the engine asks for another. */
+static void test_36_broken_links_are_renewed(void **state)
+{
+    struct play *p = play_new("a.test", 3);
+    pid_t engine, accounts;
+
+    turn_until(p, p->t.up);
+    turn_until(p, noted(p, "engine: from accounts/0 hello yourself") == 1);
+    turn_until(p, noted(p, "engine: from sign/1 hello yourself") == 1);
+    engine = tree_engine(&p->t)->pid;
+    accounts = accounts_of(p)->pid;
+    write_config(p, "cut.test", 3);
+    reload_begin(&p->t);
+    turn_until(p, noted(p, "engine: from accounts/0 hello yourself") == 2);
+    turn_until(p, noted(p, "engine: from sign/0 hello yourself") == 2);
+    turn_until(p, noted(p, "engine: from sign/1 hello yourself") == 2);
+    assert_int_equal(tree_engine(&p->t)->pid, engine);
     assert_int_equal(accounts_of(p)->pid, accounts);
     play_free(p);
 }
@@ -612,6 +658,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(test_only_those_that_are_needed),
         cmocka_unit_test(test_all_linked),
         cmocka_unit_test(test_links_are_renewed),
+        cmocka_unit_test(test_36_broken_links_are_renewed),
         cmocka_unit_test(test_crash_loop_of_one),
         cmocka_unit_test(test_worker_is_recycled),
         cmocka_unit_test(test_reload_reaches_all),
