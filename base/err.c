@@ -51,6 +51,29 @@ struct err err_sys(int sys, const char *what)
     return (struct err){ kind, sys, what };
 }
 
+bool err_sys_may_pass(int sys)
+{
+    switch (sys) {
+    case ENOMEM:
+    case EAGAIN:
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOLCK:
+    case ENOSPC:
+    case EDQUOT:
+    case EIO:
+        return true;
+    default:
+        return false;
+    }
+}
+
+bool err_may_pass(struct err e)
+{
+    return e.kind == ERR_NO_SPACE || err_sys_may_pass(e.sys);
+}
+
 static const char *kind_text(enum err_kind kind)
 {
     switch (kind) {

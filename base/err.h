@@ -46,6 +46,11 @@ struct err err_make(enum err_kind kind, const char *what);
 /* From errno value `sys`; ENOSPC, EDQUOT, EIO and the like choose the kind. */
 struct err err_sys(int sys, const char *what);
 
+/* Another try may do better: memory, descriptors, processes or disk space ran
+ * out, or the disk failed. Nothing is wrong with what was asked for. */
+bool err_may_pass(struct err e);
+bool err_sys_may_pass(int sys);
+
 /* "open queue environment: No space left on device". Returns buf. */
 const char *err_text(struct err e, char *buf, size_t size);
 

@@ -72,6 +72,12 @@ struct err bundle_add(struct bundle *b, enum bundle_kind kind, const char *path,
     return ERR_OK;
 }
 
+void bundle_trouble(struct bundle *b, int sys)
+{
+    if (b->trouble == 0 && err_sys_may_pass(sys))
+        b->trouble = sys;
+}
+
 bool bundle_stamp_equal(const struct bundle_stamp *a, const struct bundle_stamp *b)
 {
     return a->known == b->known && a->there == b->there && a->device == b->device &&

@@ -45,6 +45,7 @@ struct bundle {
     struct bundle_entry *entries;
     size_t count;
     size_t cap;
+    int trouble; /* errno of a call that failed though nothing may be wrong with the file: see bundle_trouble(); not written */
 };
 
 #define BUNDLE_FILE_MAX  (4u * MIB)   /* of one file */
@@ -59,6 +60,10 @@ void bundle_free(struct bundle *b); /* wipes the bytes; NULL is fine */
 /* The bytes are copied. Not more than the limits above: ERR_LIMIT. */
 MUST_CHECK struct err bundle_add(struct bundle *b, enum bundle_kind kind, const char *path,
                                  struct slice bytes, const char *problem);
+/* Notes the first error of reading that lies not in the files but in want of
+ * descriptors or memory, or in the disk (EIO); others are left alone. What such
+ * a bundle lacks may well be there. */
+void bundle_trouble(struct bundle *b, int sys);
 bool bundle_stamp_equal(const struct bundle_stamp *a, const struct bundle_stamp *b);
 const struct bundle_entry *bundle_find(const struct bundle *b, enum bundle_kind kind, struct slice path);
 

@@ -23,14 +23,20 @@ static void add(struct bundle *b, enum bundle_kind kind, const char *path, struc
         e = bundle_add(b, kind, path, SLICE_EMPTY, e.what);
 }
 
+static const char *failed(struct bundle *b, int sys)
+{
+    bundle_trouble(b, sys);
+    return strerror(sys);
+}
+
 /* NULL when all was read. */
-static const char *read_all(int fd, size_t max, struct buf *out)
+static const char *read_all(struct bundle *b, int fd, size_t max, struct buf *out)
 {
     for (;;) {
         ssize_t n = read(fd, buf_reserve(out, 65536), 65536);
 
         if (n < 0 && errno != EINTR)
-            return strerror(errno);
+            return failed(b, errno);
         if (n == 0)
             return NULL;
         if (n > 0)
@@ -51,9 +57,12 @@ static void add_list(struct bundle *b, const char *path, const char *pattern)
 {
     glob_t found = { 0 };
     struct buf names = { 0 };
-    int result = glob(pattern, 0, glob_error, &found); /* sorted */
+    int result;
 
+    errno = 0;
+    result = glob(pattern, 0, glob_error, &found); /* sorted */
     if (result != 0 && result != GLOB_NOMATCH) {
+        bundle_trouble(b, result == GLOB_NOSPACE ? ENOMEM : errno);
         add(b, BUNDLE_LIST, path, SLICE_EMPTY, "the folder can't be searched");
         globfree(&found);
         return;
@@ -134,7 +143,7 @@ static void fetch_file(struct bundle *b, enum bundle_kind kind, const char *path
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY); /* a FIFO must not stop us */
 
     if (fd < 0 || fstat(fd, &st) != 0)
-        problem = strerror(errno);
+        problem = failed(b, errno);
     else if (kind == BUNDLE_FILE && S_ISDIR(st.st_mode))
         add_folder(b, path);
     else if (!S_ISREG(st.st_mode) && !S_ISCHR(st.st_mode))
@@ -142,7 +151,7 @@ static void fetch_file(struct bundle *b, enum bundle_kind kind, const char *path
     else if ((kind == BUNDLE_SECRET || kind == BUNDLE_KEY) && (st.st_mode & S_IRWXO) != 0)
         problem = "everybody may read or write it; chmod o= takes that away";
     else
-        problem = read_all(fd, bundle_kind_max(kind), &bytes);
+        problem = read_all(b, fd, bundle_kind_max(kind), &bytes);
     if (fd >= 0 && problem == NULL)
         stamp = stamp_of(&st); /* from before it was read: a later change shows */
     if (kind == BUNDLE_CERTIFICATE && problem == NULL)

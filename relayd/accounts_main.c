@@ -130,7 +130,7 @@ static struct err start(struct helper *h, struct loop *l, const struct settings 
         if (e.kind == ERR_BUSY)
             *exit_code = EX_TEMPFAIL;
         else if (e.kind == ERR_VERSION || e.kind == ERR_SYSTEM)
-            *exit_code = EX_CANTCREAT;
+            *exit_code = process_exit_code(e, EX_CANTCREAT);
         return e;
     }
     accounts_server_when_unlinked(p->server, unlinked, h);

@@ -195,7 +195,7 @@ static struct err start(struct engine *en, struct channel_message *m)
     struct diagnostics d = { 0 };
     struct settings *settings = NULL;
     struct err e = generation_settings(m->bundle_fd, &d, &settings);
-    int exit_code = EX_CONFIG;
+    int exit_code = process_exit_code(e, EX_CONFIG);
     char text[256];
 
     if (err_failed(e)) {
@@ -204,7 +204,7 @@ static struct err start(struct engine *en, struct channel_message *m)
         en->settings = settings;
         log_open(settings->hostname, settings->log_level);
         e = lock_take(settings->state_dir, &clock_system, LOCK_WAIT_MS, &en->lock_fd, &why);
-        exit_code = e.kind == ERR_BUSY ? EX_TEMPFAIL : EX_CANTCREAT;
+        exit_code = e.kind == ERR_BUSY ? EX_TEMPFAIL : process_exit_code(e, EX_CANTCREAT);
         if (!err_failed(e)) {
             e = bring_up(en, m, &why);
             exit_code = EX_OSERR;

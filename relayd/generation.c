@@ -48,6 +48,21 @@ static struct err seal_all(const struct bundle *b, int *out)
     return e;
 }
 
+static struct err trouble(const struct bundle *b)
+{
+    return b->trouble != 0 ? err_sys(b->trouble, "read the configuration's files") : ERR_OK;
+}
+
+struct err generation_whole(const struct generation *g, struct buf *text)
+{
+    struct err e = trouble(g->bundle);
+    char why[256];
+
+    if (err_failed(e))
+        buf_printf(text, "%s: %s\n", g->bundle->name, err_text(e, why, sizeof why));
+    return e;
+}
+
 /* Takes over b. */
 static struct err make(struct bundle *b, struct generation *out, struct buf *text)
 {
@@ -58,6 +73,8 @@ static struct err make(struct bundle *b, struct generation *out, struct buf *tex
     *out = GENERATION_EMPTY;
     out->bundle = b;
     diagnostics_format(&d, text);
+    if (err_failed(e) && b->trouble != 0)
+        e = trouble(b); /* no verdict on what the person wrote */
     if (!err_failed(e))
         e = seal_all(b, out->bundle_fds);
     if (err_failed(e)) {

@@ -29,6 +29,11 @@ MUST_CHECK struct err generation_refresh(const struct generation *g, struct gene
  * What is wrong with a key is told in `text` and concerns its domain only. */
 MUST_CHECK struct err generation_keys(struct generation *g, const struct clock *clock, struct buf *text);
 
+/* Whether all of its files could be read, or were found not to be there: an
+ * error, with its `text`, where descriptors or memory ran out or the disk failed
+ * (ERR_IO). After generation_keys(). */
+MUST_CHECK struct err generation_whole(const struct generation *g, struct buf *text);
+
 /* What the clock says of its certificates, beside those that are in use
  * (NULL: none); `text` gets it. See settings_judge_certificates. */
 MUST_CHECK struct err generation_judge(const struct generation *g, const struct settings *running, uint64_t wall_ms,

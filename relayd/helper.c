@@ -97,7 +97,7 @@ static struct err start(struct helper *h, const struct channel_message *m)
     struct buf why = { 0 };
     struct settings *st = NULL;
     struct err e = load(h, m, &st, &why);
-    int exit_code = EX_CONFIG;
+    int exit_code = process_exit_code(e, EX_CONFIG);
 
     if (!err_failed(e)) {
         take(h, st);

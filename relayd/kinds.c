@@ -7,6 +7,7 @@
 #include "relayd/settings_dkim.h"
 #include "relayd/sign_main.h"
 
+#include <sysexits.h>
 #include <unistd.h>
 
 /* A kind without a main() is of a later release and never wanted. */
@@ -15,6 +16,11 @@ const struct process_kind_info process_kinds[PROCESS_KINDS] = {
     [PROCESS_ACCOUNTS] = { "accounts", ACCOUNTS_TITLE, accounts_main },
     [PROCESS_SIGN] = { "sign", SIGN_TITLE, sign_main },
 };
+
+int process_exit_code(struct err e, int otherwise)
+{
+    return err_may_pass(e) ? EX_OSERR : otherwise;
+}
 
 /* Where a client can log in there are users. */
 static bool wants_accounts(const struct settings *s)

@@ -2,7 +2,7 @@
 #ifndef RELAYD_KINDS_H
 #define RELAYD_KINDS_H
 
-#include "base/base.h"
+#include "base/err.h"
 
 struct settings;
 
@@ -22,6 +22,10 @@ struct process_kind_info {
 };
 
 extern const struct process_kind_info process_kinds[PROCESS_KINDS];
+
+/* With what to end for `e`: EX_OSERR when another try may do better, so that
+ * parent and service manager make one; else `otherwise`, which may be final. */
+int process_exit_code(struct err e, int otherwise);
 
 /* How many of them the configuration needs; 0: none. */
 unsigned processes_wanted(enum process_kind kind, const struct settings *s);

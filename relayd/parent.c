@@ -55,7 +55,7 @@ static int start_exit_code(struct err e, bool lock)
         return lock ? EX_TEMPFAIL : EX_UNAVAILABLE;
     if (e.kind == ERR_DENIED)
         return EX_NOPERM;
-    return lock ? EX_CANTCREAT : EX_UNAVAILABLE;
+    return lock ? process_exit_code(e, EX_CANTCREAT) : EX_UNAVAILABLE;
 }
 
 /* Whoever has lock or ports gets its time to end; then the engine starts. */
@@ -98,11 +98,19 @@ static bool load_first(struct tree *t)
     fputs(buf_cstr(&text), stderr);
     buf_release(&text);
     if (err_failed(e)) {
-        tree_end(t, EX_CONFIG);
+        tree_end(t, process_exit_code(e, EX_CONFIG));
         return false;
     }
     log_open(t->current.settings->hostname, t->current.settings->log_level);
     return true;
+}
+
+/* A key that its disk does not give concerns its domain only, and is told. */
+static struct err whole(struct tree *t, struct buf *why)
+{
+    struct err e = generation_whole(&t->current, why);
+
+    return e.kind == ERR_IO ? ERR_OK : e;
 }
 
 static bool prepare_places(struct tree *t)
@@ -114,7 +122,10 @@ static bool prepare_places(struct tree *t)
     if (!err_failed(e)) {
         e = generation_keys(&t->current, t->clock, &why);
         exit_code = EX_OSERR;
-        tree_log_text(true, buf_bytes(&why));
+        if (!err_failed(e))
+            e = whole(t, &why);
+        if (!err_failed(e))
+            tree_log_text(true, buf_bytes(&why));
     }
     if (err_failed(e))
         fail_start(t, &why, exit_code);

@@ -132,12 +132,12 @@ struct err places_prepare(struct tree *t, const struct settings *st, int *exit_c
 {
     struct err e = find_users(t, st, why);
 
-    *exit_code = EX_NOUSER;
+    *exit_code = process_exit_code(e, EX_NOUSER);
     if (err_failed(e))
         return e;
     e = prepare_state(t, st, why);
     if (!err_failed(e))
         e = identity_folder(&t->identities[PROCESS_ENGINE], st->runtime_dir, RUNTIME_MODE, why);
-    *exit_code = e.kind == ERR_DENIED ? EX_NOPERM : EX_CANTCREAT;
+    *exit_code = process_exit_code(e, e.kind == ERR_DENIED ? EX_NOPERM : EX_CANTCREAT);
     return e;
 }

@@ -271,6 +271,8 @@ static void proceed(struct tree *t, struct err e)
     e = places_prepare(t, t->reload.next.settings, &exit_code, &t->reload.text);
     if (!err_failed(e))
         e = generation_keys(&t->reload.next, t->clock, &t->reload.text);
+    if (!err_failed(e))
+        e = generation_whole(&t->reload.next, &t->reload.text); /* what is in force was */
     if (err_failed(e)) {
         finish(t, false);
         return;

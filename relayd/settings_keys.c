@@ -21,26 +21,32 @@
 #define RSA_BITS 2048u
 #define PEM_MAX  (64u * KIB)
 
+static const char *failed(struct bundle *b, int sys)
+{
+    bundle_trouble(b, sys);
+    return strerror(sys);
+}
+
 /* "keys" in the state folder; -1 with *problem when it can't be used. Not
  * there and not to be made: -1 without. */
-static int open_keys(const struct settings *s, bool make, const char **problem)
+static int open_keys(const struct settings *s, struct bundle *b, bool make, const char **problem)
 {
     int state = open(s->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     struct stat st;
     int fd = -1;
 
     if (state >= 0 && make && mkdirat(state, "keys", 0700) == 0 && fsync(state) != 0)
-        *problem = strerror(errno);
+        *problem = failed(b, errno);
     if (state >= 0)
         fd = openat(state, "keys", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
     if (fd < 0 && (make || errno != ENOENT))
-        *problem = strerror(errno);
+        *problem = failed(b, errno);
     if (state >= 0)
         close(state);
     if (fd < 0 || *problem != NULL)
         return fd;
     if (fstat(fd, &st) != 0)
-        *problem = strerror(errno);
+        *problem = failed(b, errno);
     else if (st.st_uid != geteuid() || (st.st_mode & (S_IRWXG | S_IRWXO)) != 0)
         *problem = "the folder must belong to the user that starts relayd, and to nobody else (mode 0700)";
     return fd;
@@ -115,26 +121,34 @@ struct names {
     size_t count;
 };
 
-static void find_keys(int folder, const char *domain, struct names *out)
+/* Whoever takes keys that can't be seen for none makes others, which no DNS
+ * knows. */
+static struct err find_keys(int folder, const char *domain, struct names *out)
 {
     int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
     struct dirent *entry;
 
+    struct err e = ERR_OK;
+
     if (dir == NULL) {
+        e = err_sys(errno, "look for keys");
         if (fd >= 0)
             close(fd);
-        return;
+        return e;
     }
-    while ((entry = readdir(dir)) != NULL) {
+    while (errno = 0, (entry = readdir(dir)) != NULL) {
         if (!is_key_of(entry->d_name, domain))
             continue;
         out->list = mem_grow(out->list, out->count + 1, sizeof *out->list);
         out->list[out->count++] = mem_str(entry->d_name);
     }
+    if (errno != 0)
+        e = err_sys(errno, "look for keys");
     closedir(dir);
     if (out->count > 1)
         qsort(out->list, out->count, sizeof *out->list, by_name);
+    return e;
 }
 
 static void release_names(struct names *n)
@@ -145,14 +159,15 @@ static void release_names(struct names *n)
     *n = (struct names){ 0 };
 }
 
-static const char *read_key(int folder, const char *name, struct buf *out)
+static const char *read_key(struct bundle *b, int folder, const char *name, struct buf *out)
 {
     int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK);
     struct stat st;
     ssize_t n = 0;
+    int sys;
 
     if (fd < 0)
-        return strerror(errno);
+        return failed(b, errno);
     if (fstat(fd, &st) != 0)
         n = -1;
     else if (!S_ISREG(st.st_mode) || (st.st_mode & (S_IRWXG | S_IRWXO)) != 0 || st.st_size > (off_t)PEM_MAX)
@@ -165,10 +180,11 @@ static const char *read_key(int folder, const char *name, struct buf *out)
             break;
         buf_extend(out, (size_t)n);
     }
+    sys = errno;
     close(fd);
     if (n == -2)
         return "it is no key file that only its owner may read (mode 0600)";
-    return n < 0 ? strerror(errno) : NULL;
+    return n < 0 ? failed(b, sys) : NULL;
 }
 
 static void add(struct bundle *b, enum bundle_kind kind, const char *path, struct slice bytes, const char *problem)
@@ -186,7 +202,7 @@ static void add_keys(const struct settings *s, struct bundle *b, int folder, con
         const char *problem;
 
         buf_printf(&path, "%s/keys/%s", s->state_dir, names->list[i]);
-        problem = read_key(folder, names->list[i], &pem);
+        problem = read_key(b, folder, names->list[i], &pem);
         add(b, BUNDLE_KEY, buf_cstr(&path), problem == NULL ? buf_bytes(&pem) : SLICE_EMPTY, problem);
         buf_add(list, buf_bytes(&path));
         buf_add_byte(list, '\0');
@@ -201,18 +217,21 @@ static void domain_keys(const struct settings *s, struct bundle *b, int folder, 
 {
     struct names names = { 0 };
     struct buf path = { 0 }, list = { 0 }, why = { 0 };
-    struct err e = ERR_OK;
+    struct err e;
     char text[256];
 
-    find_keys(folder, domain, &names);
-    if (names.count == 0 && make) {
+    e = find_keys(folder, domain, &names);
+    if (!err_failed(e) && names.count == 0 && make) {
         e = make_key(folder, domain, "rsa", KEYPAIR_RSA, wall_ms);
         if (!err_failed(e))
             e = make_key(folder, domain, "ed", KEYPAIR_ED25519, wall_ms);
-        find_keys(folder, domain, &names);
+        if (!err_failed(e))
+            e = find_keys(folder, domain, &names);
     }
-    if (err_failed(e))
+    if (err_failed(e)) {
+        bundle_trouble(b, e.sys);
         buf_printf(&why, "%s/keys: %s", s->state_dir, err_text(e, text, sizeof text));
+    }
     add_keys(s, b, folder, &names, &list);
     buf_printf(&path, "%s/keys/%s", s->state_dir, domain);
     add(b, BUNDLE_LIST, buf_cstr(&path), buf_bytes(&list), err_failed(e) ? buf_cstr(&why) : NULL);
@@ -244,7 +263,7 @@ void settings_auto_keys(const struct settings *s, struct bundle *b, bool make, u
         any = any || s->domains[i].dkim_auto;
     if (!any)
         return;
-    folder = open_keys(s, make, &problem);
+    folder = open_keys(s, b, make, &problem);
     for (size_t i = 0; i < s->domain_count; i++) {
         struct buf path = { 0 }, why = { 0 };
 

@@ -4,6 +4,9 @@
 #include "net/keypair.h"
 #include "relayd/settings_dkim.h"
 
+#include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -207,6 +210,57 @@ static void test_auto(void **state)
     scratch_close(&dir);
 }
 
+/* Stands before the C library's. */
+static int no_listing; /* errno */
+
+DIR *fdopendir(int fd)
+{
+    DIR *(*real)(int) = (DIR * (*)(int)) dlsym(RTLD_NEXT, "fdopendir");
+
+    if (no_listing == 0)
+        return real(fd);
+    errno = no_listing;
+    return NULL;
+}
+
+/* Keys that could not be looked for are not taken for keys that are not there:
+ * others in their place would be in nobody's DNS. */
+static void test_36_auto_not_listed(void **state)
+{
+    struct scratch dir;
+    struct bundle *b;
+    struct settings *s;
+    struct buf text = { 0 };
+    char *record;
+
+    begin_auto(&dir);
+    b = read_auto(&dir, true);
+    s = load(b, &text);
+    record = strdup(s->domains[0].dkim[0].record);
+    settings_unref(s);
+    bundle_free(b);
+
+    no_listing = EMFILE;
+    b = read_auto(&dir, true);
+    no_listing = 0;
+    assert_int_equal(b->trouble, EMFILE);
+    s = load(b, &text);
+    assert_int_equal(s->domains[0].dkim_count, 0);
+    assert_non_null(strstr(s->domains[0].dkim_problem, "Too many open files"));
+    settings_unref(s);
+    bundle_free(b);
+
+    b = read_auto(&dir, true);
+    assert_int_equal(b->trouble, 0);
+    s = load(b, &text);
+    assert_string_equal(s->domains[0].dkim[0].record, record);
+    settings_unref(s);
+    bundle_free(b);
+    free(record);
+    buf_release(&text);
+    scratch_close(&dir);
+}
+
 /* A folder that others could have put there, or can change, is not used. */
 static void test_auto_elsewhere(void **state)
 {
@@ -244,6 +298,7 @@ int main(void)
         cmocka_unit_test(test_key_files),
         cmocka_unit_test(test_bad_key_files),
         cmocka_unit_test(test_auto),
+        cmocka_unit_test(test_36_auto_not_listed),
         cmocka_unit_test(test_auto_elsewhere),
     };
 
