@@ -221,10 +221,14 @@ static void write_out(struct ipc *i)
                 want(i, true);
             return;
         }
-        if (n < 0) {
+        if (n < 0 && (errno == EPIPE || errno == ECONNRESET)) {
             i->no_writer = true; /* reading tells why, after what was said before */
             drop_output(i);
             break;
+        }
+        if (n < 0) { /* the other lives, and would wait for what is lost */
+            i->failed = err_sys(errno, "send to the other process");
+            return;
         }
         i->out_done += (uint64_t)n;
         take_wiped(&i->out, (size_t)n);
@@ -237,10 +241,10 @@ static void flush_fired(struct timer *t)
 {
     struct ipc *i = container_of(t, struct ipc, flush);
 
+    if (!err_failed(i->failed) && !i->blocked)
+        write_out(i);
     if (err_failed(i->failed))
         tell_closed(i, i->failed);
-    else if (!i->blocked)
-        write_out(i);
 }
 
 static struct err keep_fd(struct ipc *i, int fd)
@@ -406,6 +410,7 @@ static void on_poll(uv_poll_t *p, int status, int events)
     uvloop_enter(i->loop);
     if (status == 0 && (events & UV_WRITABLE))
         write_out(i);
+    e = i->failed;
     /* An error of the socket is found by reading. */
     for (int n = 0; n < READS_A_TURN && more && !err_failed(e) && !is_over(i); n++)
         e = read_some(i, &more);

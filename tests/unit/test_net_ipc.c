@@ -7,6 +7,8 @@
 #include "net/uvloop.h"
 
 #include <dirent.h>
+#include <dlfcn.h>
+#include <errno.h>
 #include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -75,6 +77,34 @@ static void on_closed(void *ctx, struct err why)
         ipc_free(s->ipc);
         s->ipc = NULL;
     }
+}
+
+/* Stand before the C library's. */
+static int send_fails, receive_fails; /* errno, once */
+
+static bool once(int *sys)
+{
+    if (*sys == 0)
+        return false;
+    errno = *sys;
+    *sys = 0;
+    return true;
+}
+
+ssize_t sendmsg(int fd, const struct msghdr *m, int flags)
+{
+    ssize_t (*real)(int, const struct msghdr *, int) =
+        (ssize_t(*)(int, const struct msghdr *, int))dlsym(RTLD_NEXT, "sendmsg");
+
+    return once(&send_fails) ? -1 : real(fd, m, flags);
+}
+
+ssize_t recvmsg(int fd, struct msghdr *m, int flags)
+{
+    ssize_t (*real)(int, struct msghdr *, int) =
+        (ssize_t(*)(int, struct msghdr *, int))dlsym(RTLD_NEXT, "recvmsg");
+
+    return once(&receive_fails) ? -1 : real(fd, m, flags);
 }
 
 static const struct ipc_events events = { on_message, on_closed };
@@ -470,6 +500,26 @@ static void test_backlog_ends_somewhere(void **state)
     free(big);
 }
 
+/* What could not be sent is lost, and the other side lives: both must know. */
+static void test_36_failing_calls_end_it(void **state)
+{
+    struct fixture *f = *state;
+    struct side *other = wrap_peer(f);
+
+    send_fails = ENOBUFS;
+    ipc_send(f->side.ipc, SLICE("lost"), -1);
+    turn_until(f, f->side.closed == 1);
+    assert_int_equal(f->side.why.sys, ENOBUFS);
+    assert_int_equal(other->messages, 0);
+
+    receive_fails = ENOMEM;
+    ipc_free(f->side.ipc);
+    f->side.ipc = NULL;
+    turn_until(f, other->closed == 1);
+    assert_int_equal(other->why.sys, ENOMEM);
+    unwrap(other);
+}
+
 static void test_no_descriptor_leaks(void **state)
 {
     struct fixture *f = *state;
@@ -492,7 +542,8 @@ int main(void)
         EACH(test_peer_gone),          EACH(test_free_inside_events),
         EACH(test_descriptor_arrives), EACH(test_wrong_descriptors),
         EACH(test_there_and_back),     EACH(test_backlog_drains),
-        EACH(test_backlog_ends_somewhere), EACH(test_no_descriptor_leaks),
+        EACH(test_backlog_ends_somewhere), EACH(test_36_failing_calls_end_it),
+        EACH(test_no_descriptor_leaks),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
