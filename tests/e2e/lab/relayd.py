@@ -60,6 +60,7 @@ class Relayd:
         extra="",
         env=None,
         loops="2",  # whatever the machine: what crosses loops is to be tested
+        under=(),  # a command that runs it in other circumstances: prlimit …
     ):
         self.directory = Path(directory)
         self.directory.mkdir(parents=True, exist_ok=True)
@@ -71,7 +72,7 @@ class Relayd:
         self.routes, self.resolver, self.mx_port = routes, resolver, mx_port
         self.delivery, self.retry, self.limits, self.listen = delivery, retry, limits, listen
         self.trusted, self.extra, self.loops = trusted, extra, loops
-        self.env = env or {}
+        self.env, self.under = env or {}, under
         self.process = None
         self.logs = []  # of earlier runs
         self.expect_clean = True
@@ -112,7 +113,7 @@ class Relayd:
     def start(self, timeout=20):
         """Starts it and waits for its greeting; takes another port if this one was snatched."""
         for attempt in range(3):
-            self.process = Process("relayd", [RELAYD, "-c", self.file], env=self.env)
+            self.process = Process("relayd", [*self.under, RELAYD, "-c", self.file], env=self.env)
             try:
                 self.process.wait_for(lambda: self._greets(), "greets", timeout)
                 return self
