@@ -44,22 +44,21 @@ struct listener {
     struct timer retry;
     uint64_t warned_ms; /* 0 = never */
     bool tight;         /* the last one accepted came near the end of the descriptors */
+    bool polled; /* the handle is made */
     bool freed;
 };
 
 static void on_ready(uv_poll_t *p, int status, int events);
 
-static void watch(struct listener *ln)
-{
-    uv_poll_start(&ln->poll, UV_READABLE, on_ready);
-}
+static int watch(struct listener *ln);
 
 static void starve(struct listener *ln, int sys)
 {
     uint64_t now = ln->loop->now_ms;
     char text[128];
 
-    uv_poll_stop(&ln->poll);
+    if (ln->polled)
+        uv_poll_stop(&ln->poll);
     list_remove(&ln->starving);
     list_append(&uvloop_of(ln->loop)->starved, &ln->starving);
     loop_arm(ln->loop, &ln->retry, RETRY_MS);
@@ -72,9 +71,13 @@ static void starve(struct listener *ln, int sys)
 
 static void resume(struct listener *ln)
 {
+    int rc;
+
     list_remove(&ln->starving);
     loop_disarm(ln->loop, &ln->retry);
-    watch(ln);
+    rc = watch(ln);
+    if (rc != 0)
+        starve(ln, -rc);
 }
 
 static void on_retry(struct timer *t)
@@ -84,8 +87,16 @@ static void on_retry(struct timer *t)
 
 void listener_feed_starved(struct uvloop *u)
 {
-    while (!list_empty(&u->starved))
-        resume(list_first(&u->starved, struct listener, starving));
+    struct list batch;
+
+    if (list_empty(&u->starved))
+        return;
+    /* Those that starve again wait for the next one. */
+    list_init(&batch);
+    list_append(&u->starved, &batch);
+    list_remove(&u->starved);
+    while (!list_empty(&batch))
+        resume(list_first(&batch, struct listener, starving));
 }
 
 enum step { STEP_TAKEN, STEP_SKIP, STEP_EMPTY, STEP_STARVED };
@@ -216,20 +227,38 @@ static int find_fd_high(void)
     return (int)(lim.rlim_cur - (reserve < RESERVE_MAX ? reserve : RESERVE_MAX));
 }
 
-struct err listener_new(struct loop *l, int fd, listener_accepted *accepted, void *ctx,
-                        struct listener **out)
+static int look_up_local(struct listener *ln)
 {
     struct sockaddr_storage sa = { 0 };
     socklen_t sa_len = sizeof sa;
-    struct listener *ln;
+
+    if (getsockname(ln->fd, (struct sockaddr *)&sa, &sa_len) != 0)
+        return -errno;
+    net_addr_from_sockaddr((struct sockaddr *)&sa, &ln->local);
+    set_options(ln->fd, &ln->local);
+    return 0;
+}
+
+/* 0, or an error of libuv. Also makes the socket non-blocking. */
+static int watch(struct listener *ln)
+{
+    int rc = 0;
+
+    if (!ln->polled) {
+        rc = look_up_local(ln);
+        if (rc == 0)
+            rc = uv_poll_init(uvloop_uv(ln->loop), &ln->poll, ln->fd);
+        ln->polled = rc == 0;
+    }
+    return rc == 0 ? uv_poll_start(&ln->poll, UV_READABLE, on_ready) : rc;
+}
+
+struct err listener_new(struct loop *l, int fd, listener_accepted *accepted, void *ctx,
+                        struct listener **out)
+{
+    struct listener *ln = mem_new(struct listener);
     int rc;
 
-    if (getsockname(fd, (struct sockaddr *)&sa, &sa_len) != 0) {
-        rc = errno;
-        close(fd);
-        return err_sys(rc, "listen");
-    }
-    ln = mem_new(struct listener);
     ln->loop = l;
     ln->fd = fd;
     ln->fd_high = find_fd_high();
@@ -238,15 +267,13 @@ struct err listener_new(struct loop *l, int fd, listener_accepted *accepted, voi
     ln->burst = 1;
     ln->retry.fire = on_retry;
     list_init(&ln->starving);
-    net_addr_from_sockaddr((struct sockaddr *)&sa, &ln->local);
-    set_options(fd, &ln->local);
-    rc = uv_poll_init(uvloop_uv(l), &ln->poll, fd); /* makes it non-blocking */
-    if (rc != 0) {
-        close(fd);
-        free(ln);
+    rc = watch(ln);
+    if (rc != 0 && !err_sys_may_pass(-rc)) {
+        listener_free(ln);
         return err_sys(-rc, "listen");
     }
-    watch(ln);
+    if (rc != 0)
+        starve(ln, -rc); /* the clients wait in the kernel meanwhile */
     *out = ln;
     return ERR_OK;
 }
@@ -258,6 +285,9 @@ void listener_free(struct listener *ln)
     ln->freed = true;
     list_remove(&ln->starving);
     loop_disarm(ln->loop, &ln->retry);
-    uv_close((uv_handle_t *)&ln->poll, on_closed);
+    if (ln->polled)
+        uv_close((uv_handle_t *)&ln->poll, on_closed);
     close(ln->fd);
+    if (!ln->polled)
+        free(ln);
 }

@@ -226,8 +226,9 @@ static void output_failed(struct uvstream *s, int sys)
     }
     if (!err_failed(s->write_failed))
         s->write_failed = err_sys(sys, "write");
-    /* Input the peer sent before is still there and ends with the cause. */
-    if (s->paused)
+    /* Input that a peer sent before it went is still there and ends with the
+     * cause. One that lives would wait for what is lost here. */
+    if (s->paused || (s->write_failed.kind != ERR_CLOSED && s->write_failed.kind != ERR_TIMEOUT))
         uvstream_tell_closed(s, s->write_failed);
 }
 

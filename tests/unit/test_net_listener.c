@@ -1,10 +1,28 @@
 /* Clients come in, with the right options, and not at the cost of all else. */
 #include "tests/unit/net_fixture.h"
 
+#include <dlfcn.h>
 #include <fcntl.h>
 #include <netinet/tcp.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 #include <time.h>
+
+/* Stands before the C library's. */
+static unsigned epoll_failures;
+static int epoll_fails_for; /* not for others: libuv would abort */
+
+int epoll_ctl(int epoll, int op, int fd, struct epoll_event *event)
+{
+    int (*real)(int, int, int, struct epoll_event *) =
+        (int (*)(int, int, int, struct epoll_event *))dlsym(RTLD_NEXT, "epoll_ctl");
+
+    if (epoll_failures == 0 || fd != epoll_fails_for)
+        return real(epoll, op, fd, event);
+    epoll_failures--;
+    errno = ENOMEM;
+    return -1;
+}
 
 static void test_accept(void **state)
 {
@@ -90,6 +108,28 @@ static void test_35_out_of_descriptors(void **state)
         close(peers[i]);
 }
 
+/* It is not given up: the clients wait in the kernel until there is memory. */
+static void test_36_no_memory_to_listen(void **state)
+{
+    struct fixture *f = *state;
+    int fd;
+
+    listener_free(f->listener);
+    epoll_fails_for = fd = listen_on("127.0.0.1:0", &f->addr);
+    epoll_failures = 2;
+    assert_ok(listener_new(f->loop, fd, on_accepted, f, &f->listener));
+    meet(f);
+    assert_int_equal(epoll_failures, 0);
+
+    listener_free(f->listener); /* also one that waits */
+    epoll_fails_for = fd = listen_on("127.0.0.1:0", &f->addr);
+    epoll_failures = 1;
+    assert_ok(listener_new(f->loop, fd, on_accepted, f, &f->listener));
+    listener_free(f->listener);
+    f->listener = NULL;
+    turn_nowait(f);
+}
+
 static void test_35_reserve_of_descriptors(void **state)
 {
     struct fixture *f = *state;
@@ -132,6 +172,7 @@ int main(void)
         EACH(test_options_are_inherited),
         EACH(test_35_out_of_descriptors),
         EACH(test_35_reserve_of_descriptors),
+        EACH(test_36_no_memory_to_listen),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -5,10 +5,16 @@
 
 /* Counts the writes libuv makes: many small ones are to become one. */
 static unsigned write_calls;
+static int write_fails; /* errno, once */
 
 ssize_t write(int fd, const void *buf, size_t len)
 {
     write_calls++;
+    if (write_fails != 0) {
+        errno = write_fails;
+        write_fails = 0;
+        return -1;
+    }
     return syscall(SYS_write, fd, buf, len);
 }
 
@@ -284,6 +290,22 @@ static void test_write_to_a_dead_peer_keeps_its_last_words(void **state)
     assert_int_equal(f->side.closed, 1);
 }
 
+/* What it waits for will never come, so it must see the end. */
+static void test_36_failed_write_to_a_living_peer(void **state)
+{
+    struct fixture *f = *state;
+    char got[8];
+
+    f->side.on_closed = ACT_CLOSE;
+    meet(f);
+    write_fails = ENOMEM;
+    buf_add_str(stream_out(f->side.stream), "250 ok\r\n");
+    stream_flush(f->side.stream);
+    turn_until(f, f->side.closed > 0);
+    assert_int_equal(f->side.why.sys, ENOMEM);
+    assert_int_equal(recv(f->peer, got, sizeof got, 0), 0);
+}
+
 static void test_write_to_a_dead_peer_while_paused(void **state)
 {
     struct fixture *f = *state;
@@ -549,6 +571,7 @@ int main(void)
         EACH(test_peer_reset),
         EACH(test_write_to_a_dead_peer_keeps_its_last_words),
         EACH(test_write_to_a_dead_peer_while_paused),
+        EACH(test_36_failed_write_to_a_living_peer),
         EACH(test_reset_while_a_write_is_under_way),
         EACH(test_finish_at_the_last_words_of_a_dead_peer),
         EACH(test_pause_at_the_last_words_of_a_dead_peer),
