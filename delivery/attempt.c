@@ -222,6 +222,8 @@ static void job_done(struct job *j)
         attempt_finish(a);
     if (usable && d->draining)
         conn_quit(sc->conn);
+    else if (usable)
+        dispatch_make_room(d, sc);
     fail_over_retire(d, s);
     if (probed)
         fail_over_pump(d, sc->hop->smart); /* who waited for the result */
@@ -343,7 +345,7 @@ void attempt_deliver(struct dispatch *d, struct site *s, struct site_conn *conn,
         d->dests[part->dest]->groups++;
         if (part->hot != NULL)
             atomic_fetch_add(&d->hot_memory, message_memory(part->hot));
-        site_add_front(s, d->sched, g);
+        site_add_rest(s, d->sched, g);
         g = part;
     }
     a = attempt_new(d, ATTEMPT_DELIVER, s, g);

@@ -84,7 +84,8 @@ struct dispatch {
     struct site *site_by_key;
     struct smarts smarts;
     struct tls_memory *tls_memory;
-    struct list starved;
+    struct list starved;         /* sites that wait for a connection */
+    unsigned leaving;            /* connections on their way out to make room for them */
     unsigned conn_count;
     unsigned next_loop;
     struct timer tick;
@@ -125,6 +126,9 @@ void dispatch_conn_free_if_gone(struct dispatch *d, struct site_conn *sc);
 void dispatch_site_down(struct dispatch *d, struct site *s, const char *why, uint64_t longest_ms);
 void dispatch_site_up(struct dispatch *d, struct site *s);
 bool dispatch_may_open(struct dispatch *d, struct site *s);
+/* Before a connection takes its next message: lets it go if another site has
+ * mail and no connection, and its own has others. */
+void dispatch_make_room(struct dispatch *d, struct site_conn *sc);
 void dispatch_wake_at(struct dispatch *d, struct site *s, uint64_t at_ms);
 /* hop NULL: any connection counts. */
 bool dispatch_site_full(struct dispatch *d, struct site *s, const struct hop *hop);

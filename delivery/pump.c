@@ -124,13 +124,24 @@ static void conn_gone(struct conn *c, void *ctx)
     dispatch_conn_free_if_gone(sc->site->dispatch, sc);
 }
 
+/* A connection fewer: those who wait for one come before the site that had it,
+ * first of all one that has none. */
+static struct site *next_starved(struct dispatch *d)
+{
+    list_foreach (it, &d->starved) {
+        struct site *s = container_of(it, struct site, starved_link);
+
+        if (s->conn_count == 0)
+            return s;
+    }
+    return list_empty(&d->starved) ? NULL : list_first(&d->starved, struct site, starved_link);
+}
+
 static void feed_starved(struct dispatch *d)
 {
-    if (list_empty(&d->starved))
-        return;
-    {
-        struct site *s = list_first(&d->starved, struct site, starved_link);
+    struct site *s;
 
+    while (d->conn_count < d->policy->connections && (s = next_starved(d)) != NULL) {
         list_remove(&s->starved_link);
         s->starved = false;
         dispatch_pump(d, s);
@@ -152,12 +163,13 @@ void dispatch_conn_free_if_gone(struct dispatch *d, struct site_conn *sc)
         smart->connections--;
         sc->hop->connections--;
     }
+    d->leaving -= sc->leaving;
     conn_free(sc->conn);
     free(sc);
     if (smart != NULL)
         fail_over_pump(d, smart);
-    dispatch_pump(d, s);
     feed_starved(d);
+    dispatch_pump(d, s);
     dispatch_check_drained(d);
 }
 
@@ -199,6 +211,13 @@ static struct site_conn *open_conn(struct dispatch *d, struct site *s, const str
     return sc;
 }
 
+static void let_go(struct dispatch *d, struct site_conn *sc)
+{
+    sc->spent = sc->leaving = true;
+    d->leaving++;
+    conn_quit(sc->conn);
+}
+
 /* Makes room under the common limit by closing an idle connection of a site
  * that has nothing to send. */
 static void close_an_idle_conn(struct dispatch *d)
@@ -209,10 +228,41 @@ static void close_an_idle_conn(struct dispatch *d)
         struct site_conn *sc = s->ready == 0 ? site_idle_conn(s) : NULL;
 
         if (sc != NULL) {
-            conn_quit(sc->conn);
+            let_go(d, sc);
             return;
         }
     }
+}
+
+/* More sites have mail and no connection than there are connections leaving. */
+static bool somebody_has_none(struct dispatch *d)
+{
+    unsigned leaving = d->leaving;
+
+    list_foreach (it, &d->starved) {
+        struct site *s = container_of(it, struct site, starved_link);
+
+        if (s->conn_count == 0 && s->ready != 0 && s->down_until_ms <= d->opt.home->now_ms && leaving-- == 0)
+            return true;
+    }
+    return false;
+}
+
+static bool has_others(const struct site *s)
+{
+    unsigned staying = 0;
+
+    list_foreach (it, &s->conns)
+        staying += !container_of(it, struct site_conn, link)->spent;
+    return staying > 1;
+}
+
+/* Without this a newsletter to many domains would keep all connections for as
+ * long as it has mail, and the mail of other domains would wait for its end. */
+void dispatch_make_room(struct dispatch *d, struct site_conn *sc)
+{
+    if (!list_empty(&d->starved) && !sc->spent && has_others(sc->site) && somebody_has_none(d))
+        let_go(d, sc);
 }
 
 /* Under the limits of the site and of all; a site that waits for the latter
@@ -257,26 +307,29 @@ static void count_rate(struct dispatch *d, struct site *s, const struct way *way
         rate_take(&s->meter, &d->policy->rate, d->opt.home->now_ms);
 }
 
+static bool stays_in_a_down_site(void *ctx, struct group *g)
+{
+    struct dispatch *d = ctx;
+
+    /* It waited through an attempt of the site: that counts as tried. */
+    g->attempted = true;
+    if (dispatch_is_over(d, g)) {
+        dispatch_tell_together(d, g, ATTEMPT_EXPIRE, dispatch_is_over);
+        return false;
+    }
+    if (dispatch_is_late(d, g)) {
+        g->next_ms = d->opt.home->now_ms;
+        dispatch_tell_together(d, g, ATTEMPT_WARN, dispatch_is_late);
+        return false;
+    }
+    return true;
+}
+
 /* While a site is down its mail waits in its queue; what expires meanwhile,
  * or is due a delay warning, is found here. */
 static void sweep_down_site(struct dispatch *d, struct site *s)
 {
-    for (uint64_t n = s->ready; n > 0; n--) {
-        struct group *g = site_take(s, d->sched);
-
-        if (g == NULL)
-            break;
-        /* It waited through an attempt of the site: that counts as tried. */
-        g->attempted = true;
-        if (dispatch_is_over(d, g)) {
-            dispatch_tell_together(d, g, ATTEMPT_EXPIRE, dispatch_is_over);
-        } else if (dispatch_is_late(d, g)) {
-            g->next_ms = d->opt.home->now_ms;
-            dispatch_tell_together(d, g, ATTEMPT_WARN, dispatch_is_late);
-        } else {
-            site_add(s, d->sched, g);
-        }
-    }
+    site_pick(s, d->sched, stays_in_a_down_site, d);
 }
 
 void dispatch_pump(struct dispatch *d, struct site *s)
@@ -296,7 +349,7 @@ void dispatch_pump(struct dispatch *d, struct site *s)
         return;
     }
     while (s->ready > 0 && (s->verdict.set || find_way(d, s, &way))) {
-        struct group *g = site_take(s, d->sched);
+        struct group *g = site_next(s, d->sched);
 
         if (g == NULL)
             return;
@@ -309,9 +362,11 @@ void dispatch_pump(struct dispatch *d, struct site *s)
             continue;
         }
         if (dest_is_stale(d, d->dests[g->dest])) {
+            group_queue_leave(d->sched, g);
             dispatch_enqueue(d, g); /* its MX may have changed: ask first */
             continue;
         }
+        site_take(s, d->sched);
         count_rate(d, s, &way);
         attempt_deliver(d, s, way.idle != NULL ? way.idle : open_conn(d, s, &way), g);
     }

@@ -74,7 +74,8 @@ static void senders_take_turns(void **state)
     assert_string_equal(order(f, out), "abcabaaa");
 }
 
-static void a_latecomer_waits_one_turn(void **state)
+/* The next connection that is free is the password reset's. */
+static void a_newcomer_is_next(void **state)
 {
     struct fix *f = *state;
     char out[50];
@@ -83,8 +84,117 @@ static void a_latecomer_waits_one_turn(void **state)
         add(f, 0);
     assert_int_equal(site_take(f->site, f->sched)->sender, 0);
     add(f, 1);
-    /* a's next was in line before b came; then it is b's turn. */
-    assert_string_equal(order(f, out), "abaaaa");
+    assert_string_equal(order(f, out), "baaaaa");
+}
+
+/* Those who have had a turn go on, if slowly, while new ones keep coming. */
+static void newcomers_stop_nobody(void **state)
+{
+    struct fix *f = *state;
+    char out[50];
+
+    add(f, 0);
+    add(f, 0);
+    add(f, 0);
+    assert_int_equal(site_take(f->site, f->sched)->sender, 0);
+    for (unsigned i = 1; i <= 9; i++)
+        add(f, i);
+    assert_string_equal(order(f, out), "bcdeafghiaj");
+
+    for (unsigned i = 1; i <= 9; i++) { /* nobody waited while these were served */
+        add(f, i);
+        assert_int_equal(site_take(f->site, f->sched)->sender, i);
+    }
+    add(f, 0);
+    add(f, 0);
+    assert_int_equal(site_take(f->site, f->sched)->sender, 0);
+    add(f, 1);
+    assert_string_equal(order(f, out), "ba");
+}
+
+/* Whoever hands in one message after the other is new but once. */
+static void an_empty_queue_keeps_its_place(void **state)
+{
+    struct fix *f = *state;
+
+    add(f, 0);
+    add(f, 0);
+    add(f, 0);
+    assert_int_equal(site_take(f->site, f->sched)->sender, 0);
+    add(f, 1);
+    assert_int_equal(site_take(f->site, f->sched)->sender, 1);
+    add(f, 1);
+    assert_int_equal(site_take(f->site, f->sched)->sender, 0);
+    assert_int_equal(site_take(f->site, f->sched)->sender, 1);
+    assert_int_equal(site_take(f->site, f->sched)->sender, 0);
+    assert_null(f->site->senders); /* and nobody is remembered for ever */
+}
+
+/* A message to more recipients than fit a transaction is many turns, not one. */
+static void the_rest_of_a_group_takes_another_turn(void **state)
+{
+    struct fix *f = *state;
+    struct group *rest;
+    char out[50];
+
+    add(f, 0);
+    add(f, 0);
+    assert_int_equal(site_take(f->site, f->sched)->sender, 0);
+    rest = group(f, 0, 1);
+    site_add_rest(f->site, f->sched, rest);
+    add(f, 1);
+    assert_int_equal(site_take(f->site, f->sched)->sender, 1);
+    assert_ptr_equal(site_take(f->site, f->sched), rest);
+    assert_string_equal(order(f, out), "a");
+
+    rest = group(f, 0, 1);
+    site_add_rest(f->site, f->sched, rest); /* also when it was all he had */
+    add(f, 1);
+    assert_string_equal(order(f, out), "ba");
+}
+
+/* What turns out not to be for now costs its sender nothing. */
+static void looking_is_no_turn(void **state)
+{
+    struct fix *f = *state;
+    struct group *g;
+    char out[50];
+
+    assert_null(site_next(f->site, f->sched));
+    add(f, 0);
+    add(f, 0);
+    site_take(f->site, f->sched);
+    g = add(f, 1);
+    assert_ptr_equal(site_next(f->site, f->sched), g);
+    group_queue_leave(f->sched, g);
+    assert_int_equal(site_next(f->site, f->sched)->sender, 0);
+    add(f, 1);
+    assert_string_equal(order(f, out), "ba");
+}
+
+static bool note(void *ctx, struct group *g)
+{
+    assert_int_equal(g->attempts, 0);
+    g->attempts = 1;
+    ++*(unsigned *)ctx;
+    return g->sender != 2;
+}
+
+/* However unlike their queues are in length. */
+static void each_is_picked_once(void **state)
+{
+    struct fix *f = *state;
+    unsigned seen = 0;
+    char out[50];
+
+    for (unsigned i = 0; i < 7; i++)
+        add(f, 0);
+    add(f, 1);
+    add(f, 2);
+    add(f, 2);
+    site_pick(f->site, f->sched, note, &seen);
+    assert_int_equal(seen, 10);
+    assert_string_equal(order(f, out), "abaaaaaa");
 }
 
 static void within_a_sender_first_come_first_served(void **state)
@@ -142,7 +252,7 @@ static void a_domain_moves(void **state)
     char out[50];
 
     for (unsigned i = 0; i < 12; i++)
-        site_add(f->site, f->sched, group(f, i % 3, i % 2));
+        site_add(f->site, f->sched, group(f, i % 3 == 0 ? 1 : 0, i % 2)); /* one with twice as many */
     site_move(f->site, f->sched, 1, to);
     assert_int_equal(f->site->ready, 6);
     assert_int_equal(to->ready, 6);
@@ -172,7 +282,12 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(senders_take_turns),
-        TEST(a_latecomer_waits_one_turn),
+        TEST(a_newcomer_is_next),
+        TEST(newcomers_stop_nobody),
+        TEST(an_empty_queue_keeps_its_place),
+        TEST(the_rest_of_a_group_takes_another_turn),
+        TEST(looking_is_no_turn),
+        TEST(each_is_picked_once),
         TEST(within_a_sender_first_come_first_served),
         TEST(the_front_is_the_front),
         TEST(leaving_is_fine),
