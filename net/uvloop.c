@@ -181,8 +181,12 @@ void uvloop_run(struct loop *l)
 
     atomic_store(&u->thread, (uintptr_t)pthread_self());
     u->now_stale = true;
-    if (!atomic_load(&u->stop))
+    if (!atomic_load(&u->stop)) {
         uv_run(&u->uv, UV_RUN_DEFAULT);
+    } else {
+        uvloop_enter(l);
+        run_posts(inbox_take(&u->inbox));
+    }
     finish_turn(u); /* what the last callbacks had to say */
     atomic_store(&u->stop, false);
     atomic_store(&u->thread, 0);

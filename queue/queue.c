@@ -185,18 +185,18 @@ struct err queue_open(const struct queue_options *opt, struct queue **out)
 
 void queue_finish(struct queue *q)
 {
-    blobs_close(q->blobs);
-    store_close(q->store);
-    store_close(q->history);
-    q->blobs = NULL;
-    q->store = q->history = NULL;
+    blobs_finish(q->blobs);
+    store_finish(q->store);
+    store_finish(q->history);
 }
 
 void queue_close(struct queue *q)
 {
     if (q == NULL)
         return;
-    queue_finish(q);
+    blobs_close(q->blobs);
+    store_close(q->store);
+    store_close(q->history);
     free(q->state_dir);
     free(q);
 }

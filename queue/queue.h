@@ -40,8 +40,8 @@ struct queue_options {
 };
 
 MUST_CHECK struct err queue_open(const struct queue_options *opt, struct queue **out);
-/* Finishes what was asked and posts the completions; after that nothing may be
- * asked any more, but the completions may still run. */
+/* Finishes what was asked and posts the completions; what they ask in their turn
+ * comes back as ERR_CANCELLED. The loops do not run meanwhile. */
 void queue_finish(struct queue *q);
 void queue_close(struct queue *q); /* finishes, and frees; NULL is fine */
 void queue_abandon(struct queue *q); /* stepped: the process dies here, and what waits with it */

@@ -302,8 +302,18 @@ static void stop(struct engine *en, uint64_t drain_ms)
     loop_arm(en->loops[0].loop, &en->drain_timer, 0);
 }
 
-/* Threads first, then the store, whose last completions the loops still
- * carry out, then everything else. */
+/* What was posted is still done, but no time passes. */
+static void last_turns(struct engine *en)
+{
+    for (unsigned i = 0; en->up && i < en->loop_count; i++) {
+        uvloop_stop(en->loops[i].loop);
+        uvloop_run(en->loops[i].loop);
+    }
+}
+
+/* Threads first; then the loops hear what the others had still to say, such as
+ * how a delivery ended, so that it is written down; then the store, whose last
+ * completions the loops carry out as well; then everything else. */
 static void tear_down(struct engine *en)
 {
     for (unsigned i = 1; i < en->loop_count; i++) {
@@ -313,11 +323,11 @@ static void tear_down(struct engine *en)
         pthread_join(en->loops[i].thread, NULL);
     }
     engine_services_stop(en);
+    last_turns(en);
     if (en->queue != NULL)
         queue_finish(en->queue);
+    last_turns(en);
     for (unsigned i = 0; en->up && i < en->loop_count; i++) {
-        uvloop_stop(en->loops[i].loop);
-        uvloop_run(en->loops[i].loop);
         engine_close_listeners(&en->loops[i]);
         acceptor_release(&en->loops[i].acceptor);
     }

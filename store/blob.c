@@ -54,6 +54,7 @@ struct blobs {
     char *path;
     int root;    /* descriptor of the folder */
     bool synced; /* false in the simulator */
+    bool finished;
     unsigned thread_count;
     struct blob_thread *threads; /* at least one; without threads only its files are used */
 };
@@ -320,6 +321,12 @@ static void submit(struct blobs *b, struct blob_op *op, int kind)
 
     op->kind = kind;
     op->blobs = b;
+    if (b->finished) {
+        op->result = err_make(ERR_CANCELLED, "the folder of bodies is closed");
+        op->post.run = op_done;
+        loop_post(op->home, &op->post);
+        return;
+    }
     if (b->thread_count == 0)
         op_run(t, op);
     else if (inbox_push(&t->inbox, &op->post))
@@ -437,9 +444,9 @@ struct err blobs_open(const struct blobs_options *opt, struct blobs **out)
     return e;
 }
 
-void blobs_close(struct blobs *b)
+void blobs_finish(struct blobs *b)
 {
-    if (b == NULL)
+    if (b == NULL || b->finished)
         return;
     for (unsigned i = 0; i < b->thread_count; i++) {
         atomic_store(&b->threads[i].closing, true);
@@ -450,6 +457,14 @@ void blobs_close(struct blobs *b)
     for (unsigned i = 0; b->threads != NULL && i < (b->thread_count > 0 ? b->thread_count : 1); i++)
         while (b->threads[i].files != NULL)
             file_forget(&b->threads[i], b->threads[i].files);
+    b->finished = true;
+}
+
+void blobs_close(struct blobs *b)
+{
+    if (b == NULL)
+        return;
+    blobs_finish(b);
     if (b->root >= 0)
         close(b->root);
     free(b->threads);

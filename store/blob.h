@@ -20,7 +20,10 @@ struct blobs_options {
 };
 
 MUST_CHECK struct err blobs_open(const struct blobs_options *opt, struct blobs **out);
-void blobs_close(struct blobs *b); /* finishes what was asked. NULL is fine */
+/* Finishes what was asked and posts its completions; what is asked later
+ * completes with ERR_CANCELLED. The loops do not run meanwhile. NULL is fine. */
+void blobs_finish(struct blobs *b);
+void blobs_close(struct blobs *b); /* the same, and frees it. NULL is fine */
 
 /* One request. Embedded by the caller, who fills the first part. */
 struct blob_op {

@@ -47,6 +47,7 @@ struct store {
     struct inbox inbox;
     struct wake wake;
     _Atomic bool closing;
+    _Atomic bool finished; /* whatever is asked from now on is cancelled */
     _Atomic int space;
 
     /* writer */

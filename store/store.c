@@ -99,9 +99,9 @@ struct err store_open(const struct store_options *opt, struct store **out)
     return ERR_OK;
 }
 
-void store_close(struct store *s)
+void store_finish(struct store *s)
 {
-    if (s == NULL)
+    if (s == NULL || atomic_exchange(&s->finished, true))
         return;
     if (s->opt.stepped) {
         while (store_step(s, SIZE_MAX) > 0)
@@ -114,6 +114,13 @@ void store_close(struct store *s)
             pthread_join(s->writer, NULL);
         }
     }
+}
+
+void store_close(struct store *s)
+{
+    if (s == NULL)
+        return;
+    store_finish(s);
     store_free(s);
 }
 
@@ -139,12 +146,19 @@ static void submit(struct store *s, struct store_job *j)
         wake_up(&s->wake);
 }
 
+static bool is_finished(struct store *s)
+{
+    return atomic_load_explicit(&s->finished, memory_order_acquire);
+}
+
 void store_submit(struct store *s, struct store_job *j)
 {
     assert(!s->opt.read_only);
     j->kind = JOB_WRITE;
     atomic_fetch_add_explicit(&s->jobs_given, 1, memory_order_relaxed);
-    if (store_space(s) == STORE_BROKEN) /* the writer may be stuck in a trial commit */
+    if (is_finished(s))
+        job_complete(s, j, err_make(ERR_CANCELLED, "the store is closed"));
+    else if (store_space(s) == STORE_BROKEN) /* the writer may be stuck in a trial commit */
         job_complete(s, j, err_make(ERR_IO, "the store is broken"));
     else
         submit(s, j);
@@ -154,7 +168,9 @@ void store_read(struct store *s, struct store_job *j)
 {
     j->kind = JOB_READ;
     atomic_fetch_add_explicit(&s->jobs_given, 1, memory_order_relaxed);
-    if (s->opt.stepped)
+    if (is_finished(s))
+        job_complete(s, j, err_make(ERR_CANCELLED, "the store is closed"));
+    else if (s->opt.stepped)
         submit(s, j);
     else
         readers_submit(s, j);

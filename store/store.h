@@ -60,7 +60,10 @@ struct store_job {
 };
 
 MUST_CHECK struct err store_open(const struct store_options *opt, struct store **out);
-void store_close(struct store *s); /* finishes what was submitted. NULL is fine */
+/* Finishes what was submitted and posts its completions; what is submitted later
+ * completes with ERR_CANCELLED. NULL is fine. */
+void store_finish(struct store *s);
+void store_close(struct store *s); /* the same, and frees it. NULL is fine */
 /* Stepped: the process dies here. What waits completes with ERR_CANCELLED, unrun. */
 void store_abandon(struct store *s);
 

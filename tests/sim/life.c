@@ -102,6 +102,7 @@ void life_start(struct sim *sim)
     check(sim, dispatch_recover(l->dispatch), "finding what is stored");
     start_services(sim, l);
     audit_recovery(sim);
+    news_life_began(sim);
     sim_disk_soon(sim);
 }
 
@@ -144,6 +145,7 @@ static void drained(void *ctx)
 
 static void tear_down(struct sim *sim, struct life *l, bool clean)
 {
+    last_turns(l);
     queue_finish(l->queue);
     last_turns(l);
     for (unsigned i = 0; i < LOOPS; i++)

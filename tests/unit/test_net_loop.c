@@ -196,6 +196,20 @@ static void test_stop_before_run_and_run_again(void **state)
     assert_string_equal(f->order, "x");
 }
 
+/* From before the run, which came by the inbox, and by itself. */
+static void test_what_was_posted_before_a_stop_is_done(void **state)
+{
+    struct fixture *f = *state;
+
+    notes[0] = post_note(f, 'a', post_from_post);
+    notes[1] = post_note(f, 'b', NULL);
+    notes[2] = post_note(f, 'c', NULL);
+    loop_post(f->loop, &notes[0].post);
+    uvloop_stop(f->loop);
+    uvloop_run(f->loop);
+    assert_string_equal(f->order, "abc");
+}
+
 static uint64_t frozen_ms;
 static unsigned readings;
 
@@ -273,6 +287,7 @@ int main(void)
         EACH(test_timers),
         EACH(test_timer_armed_while_others_wait),
         EACH(test_stop_before_run_and_run_again),
+        EACH(test_what_was_posted_before_a_stop_is_done),
         cmocka_unit_test(test_clock_is_read_once_a_turn),
         EACH(test_fd_watch),
     };

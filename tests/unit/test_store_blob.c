@@ -268,6 +268,17 @@ static void test_close_finishes(void **state)
     }
 }
 
+static void test_what_comes_after_the_end_is_cancelled(void **state)
+{
+    struct fix *f = *state;
+
+    assert_ok(call(f, blob_append, 7, SLICE("hello")));
+    blobs_finish(f->blobs);
+    blobs_finish(f->blobs);
+    assert_err(call(f, blob_seal, 7, SLICE_EMPTY), ERR_CANCELLED);
+    assert_err(call(f, blob_unlink, 7, SLICE_EMPTY), ERR_CANCELLED);
+}
+
 static void test_open_fails(void **state)
 {
     struct blobs *b;
@@ -293,6 +304,7 @@ int main(void)
         BOTH(test_sweep),
         BOTH(test_close_finishes),
         BOTH(test_spoiled),
+        BOTH(test_what_comes_after_the_end_is_cancelled),
         cmocka_unit_test(test_open_fails),
     };
 

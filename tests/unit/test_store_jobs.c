@@ -471,6 +471,28 @@ static void test_close_finishes(void **state)
     free(jobs);
 }
 
+/* Who hears of the end by a completion may still ask for something. */
+static void test_what_comes_after_the_end_is_cancelled(void **state)
+{
+    struct fix *f = *state;
+    struct test_job jobs[3];
+
+    for (uint64_t i = 0; i < 3; i++)
+        job_init(f, &jobs[i], i, 0);
+    jobs[2].job.run = read_run;
+    store_submit(f->store, &jobs[0].job);
+    store_finish(f->store);
+    store_finish(f->store);
+    store_submit(f->store, &jobs[1].job);
+    store_read(f->store, &jobs[2].job);
+    fake_turn(&f->loop);
+    assert_int_equal(f->done, 3);
+    assert_int_equal(f->runs, 1);
+    assert_ok(jobs[0].job.result);
+    assert_err(jobs[1].job.result, ERR_CANCELLED);
+    assert_err(jobs[2].job.result, ERR_CANCELLED);
+}
+
 /* Fills 300 MiB, deletes nearly all, opens again with `compact`. */
 static void test_compaction(void **state)
 {
@@ -536,6 +558,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_7_map_full, setup_stepped, teardown),
         cmocka_unit_test_setup_teardown(test_many_threads, setup_threads, teardown),
         cmocka_unit_test_setup_teardown(test_close_finishes, setup_threads, teardown),
+        cmocka_unit_test_setup_teardown(test_what_comes_after_the_end_is_cancelled, setup_stepped, teardown),
+        cmocka_unit_test_setup_teardown(test_what_comes_after_the_end_is_cancelled, setup_threads, teardown),
         cmocka_unit_test_setup_teardown(test_compaction, setup_stepped, teardown),
     };
 
