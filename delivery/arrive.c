@@ -34,12 +34,13 @@ struct times {
 uint64_t dispatch_postponed_ms(const struct dispatch *d, const struct recipient *r, uint64_t received_wall_ms)
 {
     uint64_t now_wall = clock_wall_ms(d->opt.home->clock);
+    uint64_t left = r->release_wall_ms > now_wall ? r->release_wall_ms - now_wall : 0;
 
+    if (received_wall_ms > now_wall && left <= LEFT_MAX_MS)
+        return left;
     if (r->release_wall_ms >= received_wall_ms)
         return r->release_wall_ms - received_wall_ms;
-    if (r->release_wall_ms <= now_wall)
-        return 0;
-    return r->release_wall_ms - now_wall < LEFT_MAX_MS ? r->release_wall_ms - now_wall : LEFT_MAX_MS;
+    return left < LEFT_MAX_MS ? left : LEFT_MAX_MS;
 }
 
 static struct times times_of(struct dispatch *d, const struct recipient *r, uint64_t received_wall_ms)
