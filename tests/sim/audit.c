@@ -254,8 +254,8 @@ static void take_event(struct sim *sim, uint64_t id, uint64_t sequence, const st
 
     struct msg *told = ledger_find_sender(sim, e->recipient);
 
-    if (told != NULL && (e->type == EVENT_DROPPED || e->type == EVENT_EXPIRED))
-        told->dsn_dropped = true;
+    for (; told != NULL && (e->type == EVENT_DROPPED || e->type == EVENT_EXPIRED); told = told->next_of_sender)
+        told->dsn_dropped = true; /* of one of them: which can't be told */
     if (r == NULL || r->msg->id != id || !is_final(e->type))
         return;
     if (r->final_events != 0 && r->final_sequence == sequence)

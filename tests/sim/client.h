@@ -20,9 +20,10 @@ struct client {
     struct sim *sim;
     struct wire *wire;
     struct buf in;
-    enum wait waits[64]; /* replies to come, in order */
-    unsigned wait_count;
+    enum wait *waits; /* replies to come, in order */
+    unsigned wait_count, wait_cap;
     bool pipelining, dead;
+    struct msg *(*source)(struct sim *sim); /* of what it hands in; it is patient then, and stays */
     unsigned messages_left;
     struct msg *msg;
     size_t rcpt_at;
@@ -47,6 +48,7 @@ struct client {
 };
 
 /* clients.c */
+void client_expect(struct client *c, enum wait w);
 void client_say(struct client *c, enum wait w, const char *fmt, ...) PRINTF_LIKE(3, 4);
 void client_leave(struct client *c);
 void client_next_message(struct client *c);

@@ -26,13 +26,13 @@ void client_plan(struct client *c, struct net_addr *from)
     struct sim *sim = c->sim;
     bool implicit;
 
-    c->listen = &sim->listens[chance(sim, 40) ? LISTEN_TRUSTED : roll(sim, LISTEN_COUNT)];
+    c->listen = &sim->listens[c->source != NULL || chance(sim, 40) ? LISTEN_TRUSTED : roll(sim, LISTEN_COUNT)];
     implicit = c->listen->tls == SETTINGS_TLS_IMPLICIT;
     c->trusted = c->listen->index == LISTEN_TRUSTED || (c->listen->login == SETTINGS_LOGIN_UNLESS_TRUSTED && chance(sim, 50));
     *from = (struct net_addr){ .family = AF_INET, .port = 4000, .bytes = { 10, 0, 0, (uint8_t)roll(sim, 200) } };
     if (!c->trusted)
         memcpy(from->bytes, (uint8_t[]){ 203, 0, 113, (uint8_t)roll(sim, 40) }, 4);
-    c->wants_tls = implicit || chance(sim, c->listen->tls == SETTINGS_TLS_REQUIRED ? 95 : 40);
+    c->wants_tls = c->source == NULL && (implicit || chance(sim, c->listen->tls == SETTINGS_TLS_REQUIRED ? 95 : 40));
     c->shake = some_shake(sim);
     if (implicit && c->shake == CSHAKE_INJECTING)
         c->shake = CSHAKE_GOOD;

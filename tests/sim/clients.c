@@ -5,6 +5,15 @@
 
 static void pause_fire(struct timer *t);
 
+void client_expect(struct client *c, enum wait w)
+{
+    if (c->wait_count == c->wait_cap) {
+        c->wait_cap = c->wait_cap != 0 ? c->wait_cap * 2 : 16;
+        c->waits = mem_grow(c->waits, c->wait_cap, sizeof *c->waits);
+    }
+    c->waits[c->wait_count++] = w;
+}
+
 void client_say(struct client *c, enum wait w, const char *fmt, ...)
 {
     struct buf line = { 0 };
@@ -16,8 +25,7 @@ void client_say(struct client *c, enum wait w, const char *fmt, ...)
     buf_add_str(&line, "\r\n");
     wire_send(c->wire, buf_bytes(&line), 0);
     buf_release(&line);
-    if (c->wait_count < countof(c->waits))
-        c->waits[c->wait_count++] = w;
+    client_expect(c, w);
 }
 
 void client_leave(struct client *c)
@@ -100,13 +108,13 @@ void client_next_message(struct client *c)
         return;
     }
     c->messages_left--;
-    c->msg = ledger_new_message(sim);
+    c->msg = c->source != NULL ? c->source(sim) : ledger_new_message(sim);
     c->rcpt_at = c->sent = 0;
     c->msg->forbidden = client_forbidden(c);
     c->msg->by_sender = c->user != NULL && c->msg->forged != NULL && !user_owns(c->user, c->msg->forged);
     stuff(c);
-    c->leave_at = chance(sim, 4) ? roll(sim, buf_len(&c->content)) : SIZE_MAX;
-    c->leave_at_dot = chance(sim, 3);
+    c->leave_at = c->source == NULL && chance(sim, 4) ? roll(sim, buf_len(&c->content)) : SIZE_MAX;
+    c->leave_at_dot = c->source == NULL && chance(sim, 3);
     trace(sim, "client: message %u from <%s> for %zu, %zu bytes%s%s", c->msg->token,
           c->msg->reverse_path, c->msg->count, buf_len(&c->msg->content),
           c->msg->forbidden != NULL ? ", " : "", c->msg->forbidden != NULL ? c->msg->forbidden : "");
@@ -121,7 +129,7 @@ static void say_content(struct client *c)
 {
     struct sim *sim = c->sim;
     struct slice rest = slice_from(buf_bytes(&c->content), c->sent);
-    size_t piece = chance(sim, 60) ? rest.len : 1 + roll(sim, rest.len);
+    size_t piece = c->source != NULL || chance(sim, 60) ? rest.len : 1 + roll(sim, rest.len);
 
     if (c->leave_at < c->sent + piece) {
         wire_send(c->wire, slice_head(rest, c->leave_at - c->sent), 0);
@@ -135,7 +143,7 @@ static void say_content(struct client *c)
                    sim->now_ms + roll(sim, chance(sim, 90) ? 200 : 60 * SECOND_MS));
         return;
     }
-    c->waits[c->wait_count++] = W_DOT;
+    client_expect(c, W_DOT);
     if (c->leave_at_dot) /* after a while, whether the answer is on its way or not */
         timers_arm(&sim->timers, &c->timer, sim->now_ms + roll(sim, 50));
 }
@@ -304,6 +312,7 @@ static void client_ended(void *ctx)
     wire_unref(c->wire);
     buf_release(&c->in);
     buf_release(&c->content);
+    free(c->waits);
     free(c);
 }
 
@@ -318,18 +327,24 @@ static void accept_on(struct wire *w)
     acceptor_accept(&l->life->acceptors[l->base.index], c->listen, &w->s);
 }
 
-static void client_start(struct sim *sim)
+void client_begin(struct sim *sim, struct msg *(*source)(struct sim *sim), unsigned messages)
 {
     struct client *c = mem_new(struct client);
     struct net_addr from;
 
     c->sim = sim;
     c->timer.fire = pause_fire;
-    c->pipelining = chance(sim, 60);
-    c->messages_left = chance(sim, 70) ? 1 : 1 + (unsigned)roll(sim, 4);
+    c->source = source;
+    c->pipelining = source != NULL || chance(sim, 60);
+    c->messages_left = messages;
     client_plan(c, &from);
     c->wire = wire_accept(&sim->life->loops[roll(sim, LOOPS)], &from, &client_peer, c, accept_on);
-    c->waits[c->wait_count++] = W_GREETING;
+    client_expect(c, W_GREETING);
+}
+
+static void client_start(struct sim *sim)
+{
+    client_begin(sim, NULL, chance(sim, 70) ? 1 : 1 + (unsigned)roll(sim, 4));
 }
 
 static void arrival_fire(struct timer *t)

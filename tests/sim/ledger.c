@@ -29,6 +29,19 @@ static void make_sender(struct sim *sim, struct msg *m)
     m->reverse_path = buf_detach(&b);
 }
 
+static struct rcpt *make_recipient(struct msg *m, size_t i, const struct domain *d)
+{
+    struct rcpt *r = &m->rcpts[i];
+    struct buf b = { 0 };
+
+    r->msg = m;
+    r->n = (unsigned)i;
+    r->domain = d;
+    buf_printf(&b, "r%ux%zu@%s", m->token, i, d->name);
+    r->address = buf_detach(&b);
+    return r;
+}
+
 static void make_recipients(struct sim *sim, struct msg *m)
 {
     const struct domain *d = some_domain(sim);
@@ -36,17 +49,9 @@ static void make_recipients(struct sim *sim, struct msg *m)
     m->count = chance(sim, 50) ? 1 : chance(sim, 80) ? 1 + roll(sim, 5) : 1 + roll(sim, 40);
     m->rcpts = mem_zero(m->count, sizeof *m->rcpts);
     for (size_t i = 0; i < m->count; i++) {
-        struct rcpt *r = &m->rcpts[i];
-        struct buf b = { 0 };
-
         if (chance(sim, 40))
             d = some_domain(sim);
-        r->msg = m;
-        r->n = (unsigned)i;
-        r->domain = d;
-        r->bad = chance(sim, 8);
-        buf_printf(&b, "r%ux%zu@%s", m->token, i, d->name);
-        r->address = buf_detach(&b);
+        make_recipient(m, i, d)->bad = chance(sim, 8);
     }
 }
 
@@ -104,7 +109,7 @@ static void make_body(struct sim *sim, struct msg *m)
     m->body_bytes = buf_len(b) - begin;
 }
 
-struct msg *ledger_new_message(struct sim *sim)
+static struct msg *add_message(struct sim *sim)
 {
     struct ledger *l = &sim->ledger;
     struct msg *m = mem_new(struct msg);
@@ -115,13 +120,44 @@ struct msg *ledger_new_message(struct sim *sim)
     }
     m->token = (unsigned)l->count;
     l->msgs[l->count++] = m;
-    make_sender(sim, m);
-    make_recipients(sim, m);
-    make_wishes(sim, m);
+    return m;
+}
+
+static struct msg *filled(struct sim *sim, struct msg *m)
+{
     make_body(sim, m);
     sim->counts.messages++;
     sim->counts.recipients += m->count;
     return m;
+}
+
+struct msg *ledger_new_message(struct sim *sim)
+{
+    struct msg *m = add_message(sim);
+
+    make_sender(sim, m);
+    make_recipients(sim, m);
+    make_wishes(sim, m);
+    return filled(sim, m);
+}
+
+struct msg *ledger_new_plain(struct sim *sim, struct msg *same_sender, const struct domain *const *to, size_t count)
+{
+    struct msg *m = add_message(sim);
+    struct buf b = { 0 };
+
+    m->from_domain = &sim->zone.domains[0];
+    buf_printf(&b, "s%u@%s", same_sender != NULL ? same_sender->token : m->token, m->from_domain->name);
+    m->reverse_path = buf_detach(&b);
+    if (same_sender != NULL) {
+        m->next_of_sender = same_sender->next_of_sender;
+        same_sender->next_of_sender = m;
+    }
+    m->count = count;
+    m->rcpts = mem_zero(count, sizeof *m->rcpts);
+    for (size_t i = 0; i < count; i++)
+        make_recipient(m, i, to[i]);
+    return filled(sim, m);
 }
 
 void ledger_free(struct sim *sim)

@@ -3,6 +3,7 @@
  *   sim --seed N | --seeds A..B  [--days 7] [--jobs 2] [--trace FILE] [--paranoid]
  *   sim --twice A..B       each seed twice: the traces must be the same
  *   sim --plants A..B      each planted fault must be caught by one of the seeds
+ *   sim --newsletter N     one to N recipients in a quiet world, and resets beside it
  */
 #include "tests/sim/sim.h"
 
@@ -76,7 +77,7 @@ static void begin(const struct options *opt, struct run *run)
     }
     if (run->pid == 0) {
         close(ends[0]);
-        alarm(300);
+        alarm(opt->newsletter != 0 ? 3600 : 300);
         run_child(&child, ends[1]);
     }
     close(ends[1]);
@@ -262,6 +263,7 @@ int main(int argc, char **argv)
         { "plants", 1, NULL, 'P' },
         { "plant", 1, NULL, 'x' },
         { "log", 0, NULL, 'l' },
+        { "newsletter", 1, NULL, 'n' },
         { 0 },
     };
     struct options opt = { .days = 7 };
@@ -295,6 +297,12 @@ int main(int argc, char **argv)
         case 'l':
             opt.log = true;
             break;
+        case 'n':
+            opt.newsletter = (unsigned)atoi(optarg);
+            opt.days = 1;
+            to = 1;
+            ok = opt.newsletter != 0;
+            break;
         case 'x':
             opt.plant = plant_by_name(optarg);
             break;
@@ -304,7 +312,7 @@ int main(int argc, char **argv)
         if (!ok || opt.days == 0 || jobs == 0 || jobs > JOBS_MAX) {
             fprintf(stderr, "usage: sim --seeds A..B [--days N] [--jobs N] [--trace FILE] "
                             "[--paranoid] [--log]\n"
-                            "       sim --twice A..B | --plants A..B\n");
+                            "       sim --twice A..B | --plants A..B | --newsletter N\n");
             return 2;
         }
     }

@@ -12,6 +12,7 @@ const char *const plant_names[PLANT_COUNT] = {
     "lose-outcome", "dns-bounce", "no-dsn",        "two-dsns",   "torn-body",
     "lose-wishes",  "go-early",   "in-clear",      "no-login",   "open-relay",
     "any-sender",   "any-from",   "no-rate",       "any-password",
+    "no-newcomers",    "to-the-end", "keep-conns",
 };
 
 /* The wrapped functions have no context of ours. */
@@ -205,6 +206,62 @@ void __wrap_smtp_client_content(struct smtp_client *c, struct slice bytes, bool 
     copy[bytes.len - 3] ^= 1;
     __real_smtp_client_content(c, slice_make(copy, bytes.len), last);
     free(copy);
+}
+
+/* ---- turns at a site ---------------------------------------------------------------- */
+
+static void put(struct sender_queue *q, struct list *line)
+{
+    q->line = line;
+    list_remove(&q->turn);
+    list_append(line, &q->turn);
+}
+
+void __wrap_site_add(struct site *s, struct schedule *sched, struct group *g)
+{
+    struct sender_queue *q;
+
+    news_added(planted, s, g);
+    __real_site_add(s, sched, g);
+    HASH_FIND(hh, s->senders, &g->sender, sizeof g->sender, q);
+    if (now(PLANT_NO_NEWCOMERS, 100) && !list_empty(&s->turns))
+        put(q, &s->turns);
+}
+
+void __wrap_site_add_front(struct site *s, struct schedule *sched, struct group *g)
+{
+    news_returned(planted, s, g);
+    __real_site_add_front(s, sched, g);
+}
+
+void __wrap_site_add_rest(struct site *s, struct schedule *sched, struct group *g)
+{
+    struct sender_queue *q;
+
+    __real_site_add_rest(s, sched, g);
+    HASH_FIND(hh, s->senders, &g->sender, sizeof g->sender, q);
+    if (now(PLANT_TO_THE_END, 100))
+        put(q, &s->fresh);
+}
+
+void __wrap_site_move(struct site *from, struct schedule *sched, uint32_t dest, struct site *to)
+{
+    news_moved(planted, to);
+    __real_site_move(from, sched, dest, to);
+}
+
+void __wrap_attempt_deliver(struct dispatch *d, struct site *s, struct site_conn *conn, struct group *g)
+{
+    news_given(planted, s, conn, g);
+    __real_attempt_deliver(d, s, conn, g);
+}
+
+void __wrap_dispatch_make_room(struct dispatch *d, struct site_conn *sc)
+{
+    if (now(PLANT_KEEP_CONNS, 100))
+        return;
+    __real_dispatch_make_room(d, sc);
+    planted->counts.yielded += sc->leaving;
 }
 
 /* ---- the disk: body files, then records ------------------------------------------------- */

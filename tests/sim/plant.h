@@ -5,6 +5,7 @@
 #include "tests/sim/sim.h"
 
 #include "delivery/conn_internal.h"
+#include "delivery/dispatch_internal.h"
 #include "delivery/mx.h"
 #include "mail/dsn.h"
 #include "net/ipc.h"
@@ -44,6 +45,12 @@ WRAPPED(enum relay_verdict, relay_judge, const struct relay_rules *r, bool trust
 WRAPPED(bool, session_sender_refused, struct session *s, struct slice sender);
 WRAPPED(bool, session_owns_from, const struct session *s, struct slice header, struct buf *foreign);
 WRAPPED(bool, session_charge_user, struct session *s, void (*then)(struct session *s));
+WRAPPED(void, site_add, struct site *s, struct schedule *sched, struct group *g);
+WRAPPED(void, site_add_front, struct site *s, struct schedule *sched, struct group *g);
+WRAPPED(void, site_add_rest, struct site *s, struct schedule *sched, struct group *g);
+WRAPPED(void, site_move, struct site *from, struct schedule *sched, uint32_t dest, struct site *to);
+WRAPPED(void, attempt_deliver, struct dispatch *d, struct site *s, struct site_conn *conn, struct group *g);
+WRAPPED(void, dispatch_make_room, struct dispatch *d, struct site_conn *sc);
 WRAPPED(ssize_t, write, int fd, const void *bytes, size_t len);
 WRAPPED(int, mdb_txn_commit, MDB_txn *txn);
 

@@ -299,10 +299,11 @@ static void mail_refused(struct remote *r, struct slice path)
 {
     struct msg *m = ledger_find_sender(r->sim, path);
 
-    for (size_t i = 0; m != NULL && i < m->count; i++)
-        for (unsigned k = 0; k < m->rcpts[i].domain->host_count; k++)
-            if (m->rcpts[i].domain->hosts[k] == r->host)
-                m->rcpts[i].failed_ok = true;
+    for (; m != NULL; m = m->next_of_sender)
+        for (size_t i = 0; i < m->count; i++)
+            for (unsigned k = 0; k < m->rcpts[i].domain->host_count; k++)
+                if (m->rcpts[i].domain->hosts[k] == r->host)
+                    m->rcpts[i].failed_ok = true;
 }
 
 /* Passed on where it is understood, and nowhere else. */

@@ -65,6 +65,9 @@ enum plant {
     PLANT_ANY_FROM,      /* nor the From field of his message */
     PLANT_NO_RATE,       /* nor how much he sends */
     PLANT_ANY_PASSWORD,  /* nor his password, now and then */
+    PLANT_NO_NEWCOMERS,  /* who is new at a site comes last */
+    PLANT_TO_THE_END,    /* a message of many transactions is one turn */
+    PLANT_KEEP_CONNS,    /* a site with mail gives no connection up */
     PLANT_COUNT,
     /* Not caught but healed, by the engine's own audit. */
     PLANT_FORGOTTEN, /* a new message is not scheduled */
@@ -81,6 +84,7 @@ struct options {
     bool paranoid;      /* every check after every step */
     enum plant plant;
     bool log;
+    unsigned newsletter; /* not 0: a quiet world, but for one to so many */
 };
 
 /* What happened, to see that the seeds reach everything: a name, and words for it. */
@@ -106,6 +110,10 @@ struct options {
     COUNT(chunks, "chunks")                                                                        \
     COUNT(dns_failures, "failed DNS answers")                                                      \
     COUNT(commit_failures, "failed commits")                                                       \
+    COUNT(newsletters, "messages of newsletters")                                                  \
+    COUNT(resets, "resets beside them")                                                            \
+    COUNT(resets_waited, "that had to wait")                                                       \
+    COUNT(yielded, "connections given up for others")                                              \
     COUNT(orders, "orders")                                                                        \
     COUNT(reloads, "reloads")                                                                      \
     COUNT(repaired, "repaired")                                                                    \
@@ -385,6 +393,7 @@ struct rcpt {
 struct msg {
     unsigned token;
     char *reverse_path;
+    struct msg *next_of_sender;       /* a newsletter's: another of its messages */
     const struct domain *from_domain; /* NULL: null reverse-path */
     struct rcpt *rcpts;
     size_t count;
@@ -420,6 +429,8 @@ struct ledger {
 };
 
 struct msg *ledger_new_message(struct sim *sim);
+/* Without wishes, to addresses that exist; of a new sender, or the same as another's. */
+struct msg *ledger_new_plain(struct sim *sim, struct msg *same_sender, const struct domain *const *to, size_t count);
 void ledger_free(struct sim *sim);
 struct msg *ledger_find_sender(struct sim *sim, struct slice address); /* or NULL */
 struct rcpt *ledger_find(struct sim *sim, struct slice address);
@@ -465,6 +476,22 @@ bool user_owns(const struct user *u, const struct domain *d);
 /* ---- clients --------------------------------------------------------------------------------- */
 
 void clients_begin(struct sim *sim);
+/* One connects, now; source NULL: it hands in whatever the dice say. */
+void client_begin(struct sim *sim, struct msg *(*source)(struct sim *sim), unsigned messages);
+
+/* newsletter.c: a newsletter and single messages beside it */
+struct news;
+struct site;
+struct site_conn;
+struct group;
+void news_begin(struct sim *sim);
+void news_free(struct sim *sim);
+void news_tell(struct sim *sim);         /* of the waits, in words */
+void news_life_began(struct sim *sim);
+void news_added(struct sim *sim, const struct site *s, const struct group *g);    /* it will be */
+void news_moved(struct sim *sim, const struct site *to);
+void news_returned(struct sim *sim, const struct site *s, const struct group *g); /* unattempted */
+void news_given(struct sim *sim, const struct site *s, const struct site_conn *conn, const struct group *g);
 
 /* admin.c: orders in the middle of it all */
 void admin_begin(struct sim *sim);
@@ -519,10 +546,12 @@ struct sim {
     struct settings settings;
     struct settings_listen listens[LISTEN_COUNT];
     struct logins *logins;
+    struct news *news;
     struct alias_rules *aliases; /* none: an address is itself */
     struct acceptor_config *config;
     uint64_t hash; /* of the trace */
-    uint64_t second, second_steps;
+    uint64_t second, second_steps, steps_max;
+    uint64_t audit_after_ms;
     unsigned session_goal;
     size_t body_file_min, draft_memory_max;
 };

@@ -2,6 +2,8 @@
 #include "tests/sim/sim.h"
 
 #define HOST_MAX 24u
+#define WIDE_HOST_MAX 240u /* addresses hold no more */
+#define WIDE_DOMAINS 100u
 
 /* ---- phases ------------------------------------------------------------------- */
 
@@ -122,7 +124,7 @@ static void give_hosts(struct sim *sim, struct domain *d)
         memcpy(d->preference, other->preference, sizeof d->preference);
         return;
     }
-    for (unsigned i = 0; i < want && z->host_count < HOST_MAX; i++) {
+    for (unsigned i = 0; i < want && z->host_count < (sim->opt.newsletter != 0 ? WIDE_HOST_MAX : HOST_MAX); i++) {
         d->preference[i] = (uint16_t)(10 * (1 + roll(sim, 2)));
         d->hosts[i] = add_host(sim, steady, dead);
         d->host_count++;
@@ -169,6 +171,22 @@ static void add_domain(struct sim *sim, enum domain_kind kind)
         make_phases(sim, &d->phases, &d->phase_count, DNS_GONE + 1, DAY_MS);
 }
 
+/* Eighty domains that are well, ten that are slow, ten that nobody answers for. */
+static void make_wide(struct sim *sim)
+{
+    struct dns_zone *z = &sim->zone;
+
+    z->hosts = mem_zero(WIDE_HOST_MAX, sizeof *z->hosts);
+    z->domains = mem_zero(1 + WIDE_DOMAINS, sizeof *z->domains);
+    for (unsigned i = 0; i <= WIDE_DOMAINS; i++) {
+        add_domain(sim, i > 90 ? DOMAIN_DEAD : DOMAIN_STEADY);
+        for (unsigned k = 0; i > 80 && k < z->domains[i].host_count; k++)
+            z->domains[i].hosts[k]->slow = true;
+        if (i > 80 && i <= 90)
+            z->domains[i].kind = DOMAIN_USUAL;
+    }
+}
+
 void world_make(struct sim *sim)
 {
     static const enum domain_kind odd[] = { DOMAIN_IMPLICIT, DOMAIN_NULL_MX, DOMAIN_NO_NAME,
@@ -177,6 +195,10 @@ void world_make(struct sim *sim)
     struct dns_zone *z = &sim->zone;
     unsigned usual = 3 + (unsigned)roll(sim, 4), others = 2 + (unsigned)roll(sim, 4);
 
+    if (sim->opt.newsletter != 0) {
+        make_wide(sim);
+        return;
+    }
     z->hosts = mem_zero(HOST_MAX + 8, sizeof *z->hosts);
     z->domains = mem_zero(2 + usual + others, sizeof *z->domains);
     add_domain(sim, DOMAIN_STEADY); /* 0: most senders live here, so that every DSN can be seen */
