@@ -16,9 +16,8 @@
 /* How the times of the store become times of the monotonic clock. A wait in
  * the future of a wall clock that has jumped is cut to what we would have
  * chosen at most. */
-static uint64_t mono_of_wall(struct dispatch *d, uint64_t at_wall_ms, uint64_t longest_ms)
+static uint64_t mono_of_wall(struct dispatch *d, uint64_t now_wall, uint64_t at_wall_ms, uint64_t longest_ms)
 {
-    uint64_t now_wall = clock_wall_ms(d->opt.home->clock);
     uint64_t wait = at_wall_ms > now_wall ? at_wall_ms - now_wall : 0;
 
     return d->opt.home->now_ms + (wait < longest_ms ? wait : longest_ms);
@@ -33,9 +32,12 @@ struct times {
  * set back: then what is left of the wait is all of it. */
 uint64_t dispatch_postponed_ms(const struct dispatch *d, const struct recipient *r, uint64_t received_wall_ms)
 {
-    uint64_t now_wall = clock_wall_ms(d->opt.home->clock);
-    uint64_t left = r->release_wall_ms > now_wall ? r->release_wall_ms - now_wall : 0;
+    uint64_t now_wall, left;
 
+    if (r->release_wall_ms == 0)
+        return 0;
+    now_wall = clock_wall_ms(d->opt.home->clock);
+    left = r->release_wall_ms > now_wall ? r->release_wall_ms - now_wall : 0;
     if (received_wall_ms > now_wall && left <= LEFT_MAX_MS)
         return left;
     if (r->release_wall_ms >= received_wall_ms)
@@ -46,6 +48,7 @@ uint64_t dispatch_postponed_ms(const struct dispatch *d, const struct recipient 
 static struct times times_of(struct dispatch *d, const struct recipient *r, uint64_t received_wall_ms)
 {
     const struct retry_policy *p = policy_retry(d->policy, r->address);
+    uint64_t now_wall = clock_wall_ms(d->opt.home->clock);
     uint64_t longest = p->max_ms + p->max_ms / 4;
     uint64_t begins = recipient_begins(r, received_wall_ms);
     uint64_t later = dispatch_postponed_ms(d, r, received_wall_ms);
@@ -55,12 +58,12 @@ static struct times times_of(struct dispatch *d, const struct recipient *r, uint
         longest = p->doubt_ms;
     if (later > longest)
         longest = later;
-    t.next_ms = mono_of_wall(d, r->next_wall_ms, longest);
-    t.expires_ms = mono_of_wall(d, begins + p->expire_ms, later + p->expire_ms);
+    t.next_ms = mono_of_wall(d, now_wall, r->next_wall_ms, longest);
+    t.expires_ms = mono_of_wall(d, now_wall, begins + p->expire_ms, later + p->expire_ms);
     if (p->warn_ms == 0 || (r->flags & RECIPIENT_WARNED) != 0)
         t.warn_ms = TIMERS_NEVER;
     else
-        t.warn_ms = mono_of_wall(d, begins + p->warn_ms, later + p->warn_ms);
+        t.warn_ms = mono_of_wall(d, now_wall, begins + p->warn_ms, later + p->warn_ms);
     return t;
 }
 

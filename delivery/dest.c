@@ -183,25 +183,31 @@ static void key_of_route(struct dispatch *d, const struct route *r, struct slice
 {
     struct slice domain = mail_address_domain(recipient);
 
-    buf_printf(key, "%u ", d->generation);
+    buf_clear(key);
+    buf_add_u64(key, d->generation);
     switch (r->action) {
     case ROUTE_DIRECT:
-        buf_printf(key, "mx %s:", hop_tls_text(r->tls));
+        buf_add_str(key, " mx ");
+        buf_add_str(key, hop_tls_text(r->tls));
+        buf_add_byte(key, ':');
         buf_add(key, domain);
         break;
     case ROUTE_VIA:
-        buf_add_str(key, "via:");
-        for (size_t i = 0; i < r->smarthost_count; i++)
-            buf_printf(key, "%s%s", i != 0 ? "," : "", d->policy->smarthosts[r->smarthosts[i]].title);
+        buf_add_str(key, " via:");
+        for (size_t i = 0; i < r->smarthost_count; i++) {
+            buf_add_str(key, i != 0 ? "," : "");
+            buf_add_str(key, d->policy->smarthosts[r->smarthosts[i]].title);
+        }
         break;
     case ROUTE_HOLD:
-        buf_add_str(key, "hold");
+        buf_add_str(key, " hold");
         break;
     case ROUTE_DISCARD:
-        buf_add_str(key, "discard");
+        buf_add_str(key, " discard");
         break;
     case ROUTE_REJECT:
-        buf_printf(key, "reject:%s", r->text);
+        buf_add_str(key, " reject:");
+        buf_add_str(key, r->text);
         break;
     }
 }
@@ -226,13 +232,13 @@ static void set_direct(struct dispatch *d, struct dest *dest, const struct route
 
 struct dest *dest_for(struct dispatch *d, const struct route *r, struct slice recipient)
 {
-    struct buf key = { 0 };
     struct dest *dest;
 
-    key_of_route(d, r, recipient, &key);
-    HASH_FIND_STR(d->dest_by_key, buf_cstr(&key), dest);
+    /* Once for each recipient of a queue that is found at start. */
+    key_of_route(d, r, recipient, &d->dest_key);
+    HASH_FIND_STR(d->dest_by_key, buf_cstr(&d->dest_key), dest);
     if (dest == NULL) {
-        const char *text = buf_cstr(&key);
+        const char *text = buf_cstr(&d->dest_key);
 
         switch (r->action) {
         case ROUTE_DIRECT:
@@ -258,7 +264,6 @@ struct dest *dest_for(struct dispatch *d, const struct route *r, struct slice re
             break;
         }
     }
-    buf_release(&key);
     return dest;
 }
 

@@ -202,6 +202,7 @@ void dispatch_free(struct dispatch *d)
     tls_memory_free(d->tls_memory);
     free(d->dests);
     free(d->dest_holes);
+    buf_release(&d->dest_key);
     schedule_free(d->sched);
     policy_unref(d->policy);
     free(d);

@@ -81,6 +81,7 @@ struct dispatch {
     uint32_t dest_hole_count;
     struct timer dest_sweep;
     struct dest *dest_by_key;
+    struct buf dest_key;         /* the one that is looked for */
     struct site *site_by_key;
     struct smarts smarts;
     struct tls_memory *tls_memory;
