@@ -39,6 +39,8 @@ int command_status(struct tool *t)
 
 /* ---- queue: page by page, so that a long queue needs no memory ------------------- */
 
+#define FIRST_PAGE 100u /* what a screen shows, at once; the pages behind it are longer */
+
 struct listing {
     struct tool *tool;
     struct table table;
@@ -73,12 +75,13 @@ static int list_pages(struct listing *l, uint64_t *next)
 {
     struct tool *t = l->tool;
     uint64_t limit = t->limit != 0 ? t->limit : UINT64_MAX;
+    uint64_t want = FIRST_PAGE;
 
     *next = 0;
     do {
         uint64_t left = limit - l->shown;
         json_t *page;
-        int exit_code = fetch_queue(t, *next, left < VIEW_PAGE_MAX ? left : VIEW_PAGE_MAX, &page);
+        int exit_code = fetch_queue(t, *next, left < want ? left : want, &page);
 
         if (exit_code != EX_OK)
             return exit_code;
@@ -88,6 +91,8 @@ static int list_pages(struct listing *l, uint64_t *next)
             list_json(l, page);
         else
             list_rows(l, page);
+        fflush(stdout);
+        want = VIEW_PAGE_MAX;
         if (!queue_id_parse(slice_str(text_of(page, "next")), next))
             *next = 0;
         json_decref(page);

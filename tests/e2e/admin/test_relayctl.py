@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from lab import mail, wait
-from lab.client import send
+from lab.client import Client, send
 
 EX_USAGE, EX_DATAERR, EX_NOINPUT, EX_UNAVAILABLE = 64, 65, 66, 69
 EX_TEMPFAIL, EX_NOPERM, EX_CONFIG = 75, 77, 78
@@ -72,6 +72,17 @@ def test_queue_is_paged(held):
     page = daemon.json("queue", "--limit", "10")
     assert len(page["messages"]) == 10
     assert sorted(daemon.queue_ids("--limit", "100")) == sorted(ids)
+
+
+def test_a_long_queue_is_listed_whole_and_in_order(held):
+    daemon, _ = held
+    with Client(daemon.port) as client:
+        client.ehlo()
+        replies = [client.transaction("a@client.test", ["b@dest.test"], mail.message()) for _ in range(150)]
+    ids = [reply.queue_id for reply in replies]
+    rows = daemon.ctl("queue").stdout.splitlines()[1:]
+    assert [row.split()[0] for row in rows] == ids == daemon.queue_ids()
+    assert ids[:120] == daemon.queue_ids("--limit", "120")
 
 
 def test_show_tells_envelope_and_recipients(held):
