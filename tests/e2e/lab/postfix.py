@@ -108,12 +108,22 @@ class Postfix:
             f"LD_LIBRARY_PATH={library_path(self.root)}",
             **options,
         }
-        (self.config / "main.cf").write_text(
-            "".join(f"{name} = {value}\n" for name, value in settings.items())
-        )
+        self.settings = settings
+        self._write_main()
         (self.config / "master.cf").write_text(MASTER_CF.format(smtpd=f"127.0.0.1:{self.port}"))
         self.env = {**environment(self.root), "MAIL_CONFIG": str(self.config)}
         self.process = None
+
+    def _write_main(self):
+        (self.config / "main.cf").write_text(
+            "".join(f"{name} = {value}\n" for name, value in self.settings.items())
+        )
+
+    def add_environment(self, env):
+        """For master and, past its cleaning, for its children."""
+        self.env |= env
+        self.settings["import_environment"] += "".join(f" {name}={value}" for name, value in env.items())
+        self._write_main()
 
     def _make_folders(self):
         owner, group = pwd.getpwnam(OWNER), grp.getgrnam(SETGID_GROUP)
@@ -133,11 +143,14 @@ class Postfix:
                 os.chown(path, owner.pw_uid, 0)
                 path.chmod(0o700)
 
-    def start(self):
+    def launch(self):
         master = self.root / "usr/lib/postfix/sbin/master"
         self.process = Process(
             "postfix", [master, "-c", self.config, "-d"], env=self.env, new_session=True
         )
+
+    def start(self):
+        self.launch()
         until_greeted(self.port, 20)
         return self
 
