@@ -6,6 +6,7 @@
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/ipc.h"
+#include "net/keyring.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -29,6 +30,7 @@ struct sign_worker {
 
 static void forget_keys(struct sign_worker *w)
 {
+    keyring_clear();
     for (size_t i = 0; i < w->key_count; i++) {
         struct sign_worker_key *k = &w->keys[i];
 
@@ -42,6 +44,17 @@ static void forget_keys(struct sign_worker *w)
     free(w->keys);
     w->keys = NULL;
     w->key_count = 0;
+}
+
+/* Read once, here; a key that can't be is left to libopendkim, whose refusal
+ * says why for each message it was to sign. */
+static void hold_key(const struct sign_worker_key *k)
+{
+    struct err e = keyring_add(slice_str(k->pem));
+    char text[SIGNER_WHY_MAX];
+
+    if (err_failed(e))
+        log_error("sign", "%s._domainkey.%s: %s", k->selector, k->domain, err_text(e, text, sizeof text));
 }
 
 static struct err read_nothing(void *ctx, struct slice *piece)
@@ -79,6 +92,8 @@ void sign_worker_set_keys(struct sign_worker *w, const struct sign_worker_key *k
         w->keys[i].algorithm = keys[i].algorithm;
         w->keys[i].pem = keys[i].pem != NULL ? mem_str(keys[i].pem) : NULL;
         w->keys[i].problem = keys[i].problem != NULL ? mem_str(keys[i].problem) : NULL;
+        if (w->keys[i].pem != NULL)
+            hold_key(&w->keys[i]);
     }
     warm_up(w, SIGN_RSA_SHA256);
     warm_up(w, SIGN_ED25519_SHA256);

@@ -6,6 +6,7 @@
 #include "auth/signer.h"
 #include "mail/header.h"
 #include "net/keypair.h"
+#include "net/keyring.h"
 
 static char *rsa_pem, *ed_pem;
 
@@ -213,11 +214,35 @@ static void test_body_unreadable(void **state)
     buf_release(&out);
 }
 
+/* libopendkim reads its keys through the ring when they are in it, and signs
+ * the same: both algorithms have one signature for a message and key. */
+static void test_keys_read_once(void **state)
+{
+    struct buf fresh = { 0 }, held = { 0 };
+    unsigned long before = keyring_uses();
+    char why[SIGNER_WHY_MAX];
+
+    assert_ok(sign(HEADER, strlen(HEADER), SLICE("body\r\n"), 100, keys(), 2, &fresh, why));
+    assert_int_equal(keyring_uses(), before);
+    assert_ok(keyring_add(slice_str(rsa_pem)));
+    assert_ok(keyring_add(slice_str(ed_pem)));
+    for (unsigned i = 1; i <= 3; i++) {
+        buf_clear(&held);
+        assert_ok(sign(HEADER, strlen(HEADER), SLICE("body\r\n"), 100, keys(), 2, &held, why));
+        assert_int_equal(keyring_uses(), before + 2 * i);
+        assert_slice_str(buf_bytes(&held), buf_cstr(&fresh));
+    }
+    keyring_clear();
+    buf_release(&fresh);
+    buf_release(&held);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_two_fields), cmocka_unit_test(test_pieces),   cmocka_unit_test(test_odd_headers),
         cmocka_unit_test(test_bad_keys),   cmocka_unit_test(test_body_unreadable),
+        cmocka_unit_test(test_keys_read_once),
     };
 
     return cmocka_run_group_tests(tests, make_keys, free_keys);
