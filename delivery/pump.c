@@ -326,9 +326,12 @@ static bool stays_in_a_down_site(void *ctx, struct group *g)
 }
 
 /* While a site is down its mail waits in its queue; what expires meanwhile,
- * or is due a delay warning, is found here. */
+ * or is due a delay warning, is found here. There may be a million to look at,
+ * so it is done only when there is something to find. */
 static void sweep_down_site(struct dispatch *d, struct site *s)
 {
+    if (s->tell_ms > d->opt.home->now_ms)
+        return;
     site_pick(s, d->sched, stays_in_a_down_site, d);
 }
 

@@ -9,6 +9,7 @@
 #include "delivery/site.h"
 
 #include "base/mem.h"
+#include "base/timers.h"
 
 #include <stdlib.h>
 
@@ -22,6 +23,7 @@ struct site *site_new(struct dispatch *d, const char *key, struct host_list *hos
     s->key = mem_str(key);
     s->hosts = hosts != NULL ? host_list_ref(hosts) : NULL;
     s->literal_ok = literal_ok;
+    s->tell_ms = TIMERS_NEVER;
     list_init(&s->fresh);
     list_init(&s->turns);
     list_init(&s->conns);
@@ -74,8 +76,17 @@ static void sender_forget(struct site *s, struct sender_queue *q)
     free(q);
 }
 
+static void note_times(struct site *s, const struct group *g)
+{
+    uint64_t first = g->warn_ms < g->expires_ms ? g->warn_ms : g->expires_ms;
+
+    if (first < s->tell_ms)
+        s->tell_ms = first;
+}
+
 void site_add(struct site *s, struct schedule *sched, struct group *g)
 {
+    note_times(s, g);
     group_queue_add(sched, &sender_queue(s, g->sender, &s->fresh)->groups, g);
 }
 
@@ -83,6 +94,7 @@ void site_add_front(struct site *s, struct schedule *sched, struct group *g)
 {
     struct sender_queue *q = sender_queue(s, g->sender, &s->fresh);
 
+    note_times(s, g);
     group_queue_add_front(sched, &q->groups, g);
     list_remove(&q->turn);
     list_prepend(q->line, &q->turn);
@@ -90,6 +102,7 @@ void site_add_front(struct site *s, struct schedule *sched, struct group *g)
 
 void site_add_rest(struct site *s, struct schedule *sched, struct group *g)
 {
+    note_times(s, g);
     group_queue_add_front(sched, &sender_queue(s, g->sender, &s->turns)->groups, g);
 }
 
@@ -141,14 +154,17 @@ void site_pick(struct site *s, struct schedule *sched, bool (*stays)(void *ctx, 
 {
     struct sender_queue *q, *tmp;
 
+    s->tell_ms = TIMERS_NEVER;
     HASH_ITER (hh, s->senders, q, tmp) {
         for (uint32_t n = q->groups.len; n > 0; n--) {
             struct group *g = group_queue_take(sched, &q->groups);
 
             if (g == NULL)
                 break; /* others of its message left with one of them */
-            if (stays(ctx, g))
+            if (stays(ctx, g)) {
+                note_times(s, g);
                 group_queue_add(sched, &q->groups, g);
+            }
         }
     }
 }

@@ -64,6 +64,7 @@ struct site {
     struct list turns;       /* those who have; some with nothing more to send */
     unsigned fresh_run;      /* fresh ones served while others waited, since the last of these */
     uint64_t ready;          /* groups in all its queues */
+    uint64_t tell_ms;        /* monotonic: before it none of them expires or is due a delay warning */
     struct list conns;
     unsigned conn_count, busy_count;
     bool proven;             /* it has answered since the last failure */

@@ -197,6 +197,41 @@ static void each_is_picked_once(void **state)
     assert_string_equal(order(f, out), "abaaaaaa");
 }
 
+static bool stays_if_late(void *ctx, struct group *g)
+{
+    return g->expires_ms > *(uint64_t *)ctx;
+}
+
+/* All that wait are looked at only when that time has come. */
+static void it_knows_when_somebody_is_to_be_told(void **state)
+{
+    struct fix *f = *state;
+    void (*const ways[])(struct site *, struct schedule *, struct group *) = { site_add, site_add_front, site_add_rest };
+    static const struct {
+        uint64_t warn_ms, expires_ms, first_ms;
+    } rows[] = {
+        { TIMERS_NEVER, TIMERS_NEVER, TIMERS_NEVER },
+        { TIMERS_NEVER, 900, 900 },
+        { 700, 1000, 700 },
+        { 800, 950, 700 },
+        { TIMERS_NEVER, 600, 600 },
+    };
+    uint64_t now = 960;
+
+    assert_int_equal(f->site->tell_ms, TIMERS_NEVER);
+    for (size_t i = 0; i < countof(rows); i++) {
+        struct group *g = group(f, (uint32_t)i, 1);
+
+        g->warn_ms = rows[i].warn_ms;
+        g->expires_ms = rows[i].expires_ms;
+        ways[i % countof(ways)](f->site, f->sched, g);
+        assert_int_equal(f->site->tell_ms, rows[i].first_ms);
+    }
+    site_pick(f->site, f->sched, stays_if_late, &now);
+    assert_int_equal(f->site->ready, 2);
+    assert_int_equal(f->site->tell_ms, 700);
+}
+
 static void within_a_sender_first_come_first_served(void **state)
 {
     struct fix *f = *state;
@@ -288,6 +323,7 @@ int main(void)
         TEST(the_rest_of_a_group_takes_another_turn),
         TEST(looking_is_no_turn),
         TEST(each_is_picked_once),
+        TEST(it_knows_when_somebody_is_to_be_told),
         TEST(within_a_sender_first_come_first_served),
         TEST(the_front_is_the_front),
         TEST(leaving_is_fine),
