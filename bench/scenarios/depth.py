@@ -14,7 +14,7 @@ import time
 
 import load
 import proc
-from core import KIB, Figure, Goal, Scenario
+from core import KIB, MIB, Figure, Goal, Scenario
 from far_end import Refusing
 from servers import Setting, first_greeting
 
@@ -24,7 +24,7 @@ FIGURES = (
     Figure("fill_rate", "filled at, messages/s"),
     Figure("memory", "memory, MiB", "{:.1f}"),
     Figure("resident", "with mapped files, MiB", "{:.1f}"),
-    Figure("per_message", "memory per message, bytes"),
+    Figure("per_message", "growth per message, bytes"),
     Figure("page_ms", "first page listed, ms", "{:.1f}"),
     Figure("list_s", "first 50,000 listed, s", "{:.2f}"),
     Figure("greets_s", "killed: greets after, s", "{:.2f}"),
@@ -49,8 +49,11 @@ class Depth(Scenario):
             full, empty = server(full_place, setting), server(empty_place, setting)
             try:
                 full.start()
+                bare, _ = proc.memory(full.pids)
                 seconds = load.send(full.port, count, KIB, True)
-                figures = {"messages": count, "fill_rate": count / seconds, **weigh(full, count), **read(full, count)}
+                figures = {"messages": count, "fill_rate": count / seconds}
+                figures.update(weigh(full, bare, count))
+                figures.update(read(full, count))
                 figures.update(kill(full))
                 figures["kept"] = self._kept(full, empty.start(), bench)
                 return figures
@@ -71,10 +74,11 @@ class Depth(Scenario):
         return spent[empty] / spent[full]
 
 
-def weigh(running, count):
+def weigh(running, bare, count):
+    """bare: what it weighed before, in MiB."""
     proc.cpu_when_idle(running.pids)
     own, resident = proc.memory(running.pids)
-    return {"memory": own, "resident": resident, "per_message": own * KIB * KIB / count}
+    return {"memory": own, "resident": resident, "per_message": (own - bare) * MIB / count}
 
 
 def listed(running, count):
