@@ -166,6 +166,7 @@ void dest_sweep_fire(struct timer *t)
             of->users--;
     }
     HASH_ITER (hh, d->site_by_key, s, site_tmp) {
+        site_tidy(s);
         if (!site_unused(s) || rate_wait_ms(&s->meter, &d->policy->rate, d->opt.home->now_ms) != 0)
             continue;
         loop_disarm(d->opt.home, &s->wake);

@@ -29,8 +29,10 @@ static void wake_way(struct dispatch *d, struct group *g)
 {
     struct dest *dest = d->dests[g->dest];
 
-    if (dest->site != NULL)
+    if (dest->site != NULL && dest->site->down_until_ms > d->opt.home->now_ms) {
         dest->site->down_until_ms = 0;
+        dispatch_pump(d, dest->site);
+    }
     if (timer_armed(&dest->retry)) {
         loop_disarm(d->opt.home, &dest->retry);
         dest->retry.fire(&dest->retry);

@@ -269,8 +269,11 @@ void dispatch_make_room(struct dispatch *d, struct site_conn *sc)
  * is served when a connection ends. */
 bool dispatch_may_open(struct dispatch *d, struct site *s)
 {
-    if (s->conn_count >= connection_limit(d, s))
+    if (s->conn_count >= connection_limit(d, s)) {
+        if (s->capped_until_ms > d->opt.home->now_ms)
+            dispatch_wake_at(d, s, s->capped_until_ms);
         return false;
+    }
     if (d->conn_count < d->policy->connections)
         return true;
     if (!s->starved) {
@@ -343,12 +346,11 @@ void dispatch_pump(struct dispatch *d, struct site *s)
     if (!dispatch_may_run(d))
         return;
     if (s->down_until_ms > now && s->ready > 0) {
-        if (!timer_armed(&s->wake) || s->wake.due_ms <= now) {
-            uint64_t at = now + SWEEP_EVERY_MS;
+        uint64_t at = now + SWEEP_EVERY_MS;
 
+        if (!timer_armed(&s->wake) || s->wake.due_ms <= now)
             sweep_down_site(d, s);
-            dispatch_wake_at(d, s, at < s->down_until_ms ? at : s->down_until_ms);
-        }
+        dispatch_wake_at(d, s, at < s->down_until_ms ? at : s->down_until_ms);
         return;
     }
     while (s->ready > 0 && (s->verdict.set || find_way(d, s, &way))) {

@@ -145,9 +145,14 @@ struct group *site_take(struct site *s, struct schedule *sched)
     q->line = &s->turns;
     list_remove(&q->turn);
     list_append(q->line, &q->turn);
-    if (s->ready == 0) /* nobody to be compared with */
-        next_sender(s);
+    site_tidy(s);
     return g;
+}
+
+void site_tidy(struct site *s)
+{
+    if (s->ready == 0)
+        next_sender(s);
 }
 
 void site_pick(struct site *s, struct schedule *sched, bool (*stays)(void *ctx, struct group *g), void *ctx)

@@ -94,6 +94,8 @@ void site_add_rest(struct site *s, struct schedule *sched, struct group *g);
 struct group *site_next(struct site *s, struct schedule *sched);
 /* The same, taken. */
 struct group *site_take(struct site *s, struct schedule *sched);
+/* Forgets the places of senders who have nothing here, when nobody has. */
+void site_tidy(struct site *s);
 /* Looks at every group once; what does not stay is out of its queue, and active. */
 void site_pick(struct site *s, struct schedule *sched, bool (*stays)(void *ctx, struct group *g), void *ctx);
 /* Moves the groups of one destination elsewhere. */
