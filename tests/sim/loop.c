@@ -519,6 +519,7 @@ void loop_turn(struct sim_loop *l)
 {
     unsigned first = (unsigned)roll(l->sim, 3);
 
+    watch_turn(l->sim, l->posts == NULL && !l->io);
     l->base.now_ms = l->sim->now_ms;
     for (unsigned i = 0; i < 3; i++) {
         switch ((first + i) % 3) {

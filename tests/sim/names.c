@@ -157,6 +157,7 @@ static struct dns_query *do_ask(struct resolver *r, const char *name, enum dns_t
     struct sim_resolver *sr = container_of(r, struct sim_resolver, base);
     struct dns_query *q = mem_new(struct dns_query);
 
+    watch_question(sr->sim, name);
     q->resolver = sr;
     q->timer.fire = query_fire;
     q->type = type;

@@ -13,6 +13,7 @@ const char *const plant_names[PLANT_COUNT] = {
     "lose-wishes",  "go-early",   "in-clear",      "no-login",   "open-relay",
     "any-sender",   "any-from",   "no-rate",       "any-password",
     "no-newcomers",    "to-the-end", "keep-conns",
+    "sleepy",       "long-wait",  "oversleep",     "busy-loop",  "hot-leak",
 };
 
 /* The wrapped functions have no context of ours. */
@@ -145,6 +146,8 @@ uint64_t __wrap_retry_wait_ms(const struct retry_policy *p, unsigned attempts, s
 {
     uint64_t wait = __real_retry_wait_ms(p, attempts, rng);
 
+    if (now(PLANT_LONG_WAIT, 10))
+        return 2 * p->max_ms + p->doubt_ms;
     return now(PLANT_RETRY_SOON, 100) ? wait / 2 : wait;
 }
 
@@ -253,6 +256,8 @@ void __wrap_site_move(struct site *from, struct schedule *sched, uint32_t dest, 
 void __wrap_attempt_deliver(struct dispatch *d, struct site *s, struct site_conn *conn, struct group *g)
 {
     news_given(planted, s, conn, g);
+    if (now(PLANT_HOT_LEAK, 2))
+        atomic_fetch_add(&d->hot_memory, 100);
     __real_attempt_deliver(d, s, conn, g);
 }
 
@@ -262,6 +267,26 @@ void __wrap_dispatch_make_room(struct dispatch *d, struct site_conn *sc)
         return;
     __real_dispatch_make_room(d, sc);
     planted->counts.yielded += sc->leaving;
+}
+
+void __wrap_dispatch_pump(struct dispatch *d, struct site *s)
+{
+    if (!now(PLANT_SLEEPY, 5))
+        __real_dispatch_pump(d, s);
+}
+
+/* ---- waking ------------------------------------------------------------------------------ */
+
+void __wrap_timers_arm(struct timers *ts, struct timer *t, uint64_t due_ms)
+{
+    if (planted != NULL && planted->life != NULL && planted->life->dispatch != NULL &&
+        t == &planted->life->dispatch->tick) {
+        if (now(PLANT_OVERSLEEP, 10))
+            due_ms += MINUTE_MS;
+        if (now(PLANT_BUSY_LOOP, 100))
+            due_ms = planted->now_ms + 1;
+    }
+    __real_timers_arm(ts, t, due_ms);
 }
 
 /* ---- the disk: body files, then records ------------------------------------------------- */

@@ -50,6 +50,8 @@ WRAPPED(void, site_add_front, struct site *s, struct schedule *sched, struct gro
 WRAPPED(void, site_add_rest, struct site *s, struct schedule *sched, struct group *g);
 WRAPPED(void, site_move, struct site *from, struct schedule *sched, uint32_t dest, struct site *to);
 WRAPPED(void, attempt_deliver, struct dispatch *d, struct site *s, struct site_conn *conn, struct group *g);
+WRAPPED(void, dispatch_pump, struct dispatch *d, struct site *s);
+WRAPPED(void, timers_arm, struct timers *ts, struct timer *t, uint64_t due_ms);
 WRAPPED(void, dispatch_make_room, struct dispatch *d, struct site_conn *sc);
 WRAPPED(ssize_t, write, int fd, const void *bytes, size_t len);
 WRAPPED(int, mdb_txn_commit, MDB_txn *txn);

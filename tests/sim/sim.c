@@ -61,7 +61,7 @@ static void note_step(struct sim *sim)
     sim->counts.steps++;
     if (sim->now_ms / SECOND_MS != sim->second) {
         sim->second = sim->now_ms / SECOND_MS;
-        sim->second_steps = 0;
+        sim->second_steps = sim->second_timer_turns = sim->second_questions = 0;
     }
     if (++sim->second_steps > STEPS_A_SECOND_MAX + sim->opt.newsletter)
         broken(sim, "a busy loop");
@@ -117,6 +117,7 @@ static void audit_now_and_then(struct sim *sim)
     if (sim->now_ms < sim->audit_after_ms)
         return;
     audit_store(sim);
+    watch_waits(sim);
     sim->audit_after_ms = sim->now_ms + (sim->opt.newsletter != 0 ? 10 * MINUTE_MS : 0);
 }
 
@@ -133,6 +134,8 @@ void sim_step(struct sim *sim)
     if (sim->dirty && sim->life != NULL && !timer_armed(&sim->disk) &&
         (sim->opt.paranoid || chance(sim, 10)))
         audit_now_and_then(sim);
+    if (sim->life != NULL)
+        watch_rest(sim);
     let_time_pass(sim);
 }
 
@@ -434,6 +437,13 @@ static void drain(struct sim *sim)
     broken(sim, "%llu recipients are left in the end", (unsigned long long)sim->stored);
 }
 
+/* Clients leave, connections are closed, what was looked up is swept. */
+static void settle(struct sim *sim)
+{
+    for (uint64_t end = sim->now_ms + 10 * MINUTE_MS; sim->now_ms < end;)
+        sim_step(sim);
+}
+
 /* The memory of lives that crashed hangs on it, where a leak checker looks. */
 static struct sim *volatile graveyard;
 
@@ -456,6 +466,8 @@ struct result sim_run(const struct options *opt)
     heal(sim);
     drain(sim);
     audit_end(sim);
+    settle(sim);
+    watch_floor(sim);
     life_stop(sim, 30 * MINUTE_MS);
     if (opt->newsletter != 0)
         news_tell(sim);

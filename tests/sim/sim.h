@@ -68,6 +68,11 @@ enum plant {
     PLANT_NO_NEWCOMERS,  /* who is new at a site comes last */
     PLANT_TO_THE_END,    /* a message of many transactions is one turn */
     PLANT_KEEP_CONNS,    /* a site with mail gives no connection up */
+    PLANT_SLEEPY,        /* a site is not served when it could be, now and then */
+    PLANT_LONG_WAIT,     /* a wait twice as long as the longest, now and then */
+    PLANT_OVERSLEEP,     /* what is due is looked at a minute later */
+    PLANT_BUSY_LOOP,     /* and here all the time */
+    PLANT_HOT_LEAK,      /* memory is not given back to its budget */
     PLANT_COUNT,
     /* Not caught but healed, by the engine's own audit. */
     PLANT_FORGOTTEN, /* a new message is not scheduled */
@@ -451,6 +456,13 @@ void audit_store(struct sim *sim);    /* schedule, store and ledger agree */
 void audit_recovery(struct sim *sim); /* after a start */
 void audit_end(struct sim *sim);      /* all is over */
 
+/* watch.c: the scheduler, whenever nothing is left to do at a moment */
+void watch_rest(struct sim *sim);
+void watch_waits(struct sim *sim);                    /* all of them: now and then */
+void watch_turn(struct sim *sim, bool timers_only);   /* of a loop */
+void watch_question(struct sim *sim, const char *name); /* to a name server */
+void watch_floor(struct sim *sim);                    /* all is over */
+
 /* ---- logins.c: the accounts process ------------------------------------------------------------ */
 
 struct user {
@@ -550,7 +562,7 @@ struct sim {
     struct alias_rules *aliases; /* none: an address is itself */
     struct acceptor_config *config;
     uint64_t hash; /* of the trace */
-    uint64_t second, second_steps, steps_max;
+    uint64_t second, second_steps, second_timer_turns, second_questions;
     uint64_t audit_after_ms;
     unsigned session_goal;
     size_t body_file_min, draft_memory_max;
