@@ -44,7 +44,7 @@ static struct err open_store(struct queue *q, const char *name, const char *cons
 static struct err open_blobs(struct queue *q)
 {
     char path[4096];
-    struct blobs_options opt = { .path = path, .threads = q->opt.stepped ? 0 : BLOB_THREADS };
+    struct blobs_options opt = { .path = path, .threads = q->opt.stepped ? 0 : BLOB_THREADS, .unsynced = q->opt.stepped };
 
     snprintf(path, sizeof path, "%s/" QUEUE_BODY_FOLDER, q->state_dir);
     return blobs_open(&opt, &q->blobs);

@@ -53,7 +53,7 @@ struct blob_thread {
 struct blobs {
     char *path;
     int root;    /* descriptor of the folder */
-    bool synced; /* false in the simulator */
+    bool synced;
     bool finished;
     unsigned thread_count;
     struct blob_thread *threads; /* at least one; without threads only its files are used */
@@ -422,7 +422,7 @@ struct err blobs_open(const struct blobs_options *opt, struct blobs **out)
 
     *out = NULL;
     b->path = mem_str(opt->path);
-    b->synced = opt->threads > 0;
+    b->synced = !opt->unsynced;
     b->root = -1;
     if (mkdir(opt->path, 0700) < 0 && errno != EEXIST)
         e = err_sys(errno, "make folder of bodies");

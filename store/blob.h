@@ -15,8 +15,8 @@ struct blobs; /* a folder of blobs and its threads */
 
 struct blobs_options {
     const char *path; /* folder, made if missing (0700); subfolders spread the files */
-    unsigned threads; /* 0: calls run at once in the caller and nothing is synced; completions
-                         still by post (simulator) */
+    unsigned threads; /* 0: calls run at once in the caller; completions still by post (simulator) */
+    bool unsynced;    /* for tests: no power is ever cut */
 };
 
 MUST_CHECK struct err blobs_open(const struct blobs_options *opt, struct blobs **out);

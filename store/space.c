@@ -113,8 +113,7 @@ void space_check(struct store *s)
 {
     s->space_due_ms = clock_mono_ms(s->opt.clock) + SPACE_CHECK_MS;
     map_check(s);
-    if (!s->opt.stepped) /* a simulated disk has no end */
-        disk_check(s);
+    disk_check(s);
     space_publish(s);
 }
 
@@ -124,7 +123,7 @@ void space_after_commit(struct store *s)
         space_check(s);
         return;
     }
-    if (!s->opt.stepped && !s->ahead_failed)
+    if (!s->ahead_failed)
         disk_check(s);
     space_publish(s);
 }

@@ -181,7 +181,11 @@ size_t store_step(struct store *s, size_t max_jobs)
     assert(s->opt.stepped);
     writer_take(s);
     writer_probe_if_due(s);
-    return s->pending != NULL && max_jobs > 0 ? writer_turn(s, max_jobs) : 0;
+    if (s->pending != NULL && max_jobs > 0)
+        return writer_turn(s, max_jobs);
+    if (clock_mono_ms(s->opt.clock) >= s->space_due_ms)
+        space_check(s);
+    return 0;
 }
 
 enum store_space store_space(struct store *s)
