@@ -81,7 +81,7 @@ static void check_overdue(struct sim *sim, struct rcpt *r, const struct recipien
     uint64_t odd = (sim->last_jump_ms > sim->started_ms ? sim->last_jump_ms : sim->started_ms) + HOLD_MAX_S * SECOND_MS + DAY_MS + longest_wait(sim);
     uint64_t well = domain_well_since(sim, r->domain);
     uint64_t bound =
-        r->domain->kind == DOMAIN_STEADY ? 30 * MINUTE_MS : sim->retry.max_ms * 5 / 4 + HOUR_MS;
+        r->domain->kind == DOMAIN_STEADY && sim->policy.connections >= 500 ? 30 * MINUTE_MS : sim->retry.max_ms * 5 / 4 + HOUR_MS;
 
     if (sim->jumps && r->ordered)
         return; /* what is left of its wait is reckoned anew with every order */
@@ -92,6 +92,10 @@ static void check_overdue(struct sim *sim, struct rcpt *r, const struct recipien
     /* A time that a jump made odd is at most as far off as the longest wait. */
     if (sim->last_jump_ms != 0 && !since_the_jump(sim, r, row))
         due = odd;
+    if (sim->commit_fails_now || sim->writes_fail_now)
+        return;
+    if (due < sim->disk_changed_ms)
+        due = sim->disk_changed_ms;
     if (due < well)
         due = well;
     if (due < sim->started_ms)

@@ -189,7 +189,8 @@ static void refused(struct client *c, enum wait w, unsigned code, struct slice l
      * may have to wait; nothing else is. */
     sim->counts.disk_full += code == 452;
     sim->counts.store_broken += code == 451;
-    if (code >= 500 || (!sim->commit_faults && code != 421 && !client_may_have_to_wait(c, w, code)))
+    if (code >= 500 || (code != 421 && !client_may_have_to_wait(c, w, code) &&
+                        disk_takes_mail(sim, transaction ? c->msg->begun_ms : sim->now_ms)))
         broken(sim, "a client is refused at step %d: %.*s", w, (int)line.len, line.ptr);
     trace(sim, "client: refused at step %d: %u", w, code);
     client_leave(c);
@@ -243,6 +244,8 @@ static void answered(struct client *c, enum wait w, unsigned code, struct slice 
         client_proceed(c);
         break;
     case W_MAIL:
+        if (disk_refuses_mail(c->sim, c->msg->begun_ms))
+            broken(c->sim, "message %u is taken though there is no room", c->msg->token);
         if (!c->pipelining)
             say_rcpts(c);
         break;

@@ -51,6 +51,7 @@ static void open_queue(struct sim *sim, struct life *l)
         .body_file_min = sim->body_file_min,
         .history_keep_ms = 30 * DAY_MS,
         .history_bytes_max = 1024 * MIB,
+        .space_reserve = DISK_RESERVE,
         .stepped = true,
         .arrived = arrived,
         .ctx = sim,
@@ -69,6 +70,7 @@ void life_stillborn(struct sim *sim)
     if (chance(sim, 50))
         queue_step(l->queue, 1 + roll(sim, 3));
     queue_abandon(l->queue);
+    disk_crash(sim);
     l->next = sim->dead;
     sim->dead = l;
 }
@@ -92,6 +94,7 @@ void life_start(struct sim *sim)
         resolver_init(&l->resolvers[i], sim, &l->loops[i].base);
         l->resolver_list[i] = &l->resolvers[i].base;
     }
+    disk_life_begins(sim);
     sim->life = l;
     open_queue(sim, l);
     opt.home = &l->loops[0].base;
@@ -117,6 +120,8 @@ void life_crash(struct sim *sim)
         loop_abandon(&l->loops[i]);
     logins_engine_gone(sim);
     queue_abandon(l->queue);
+    if (chance(sim, 70)) /* the machine, and not the process alone */
+        disk_crash(sim);
     l->next = sim->dead;
     sim->dead = l;
     sim->life = NULL;

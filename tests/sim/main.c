@@ -1,6 +1,8 @@
 /* tests/sim/main.c - runs seeds, each in a process of its own, and tells.
  *
  *   sim --seed N | --seeds A..B  [--days 7] [--jobs 2] [--trace FILE] [--paranoid]
+ *                          in the end what happened how often; of a thousand seeds
+ *                          everything must have happened at least once
  *   sim --twice A..B       each seed twice: the traces must be the same
  *   sim --plants A..B      each planted fault must be caught by one of the seeds
  *   sim --newsletter N     one to N recipients in a quiet world, and resets beside it
@@ -15,7 +17,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define JOBS_MAX 16u
+#define JOBS_MAX   256u
+#define MANY_SEEDS 1000u /* from here on all that can happen does */
 
 struct job {
     pid_t pid;
@@ -116,17 +119,39 @@ static void tell_failure(const struct options *opt, uint64_t seed, const struct 
 static void progress(uint64_t done, uint64_t of, unsigned failed)
 {
     if (isatty(2))
-        fprintf(stderr, "\r%llu of %llu seeds, %u failed ", (unsigned long long)done,
-                (unsigned long long)of, failed);
+        fprintf(stderr, "\r%llu of %llu seeds, %u failed %s", (unsigned long long)done,
+                (unsigned long long)of, failed, done == of ? "\n" : "");
+}
+
+static const char *const words[] = {
+#define COUNT(name, text) text,
+    COUNTS(COUNT)
+#undef COUNT
+};
+static const char *const names[] = {
+#define COUNT(name, text) #name,
+    COUNTS(COUNT)
+#undef COUNT
+};
+
+/* A fault that never comes tests nothing. How many of them there are. */
+static unsigned tell_missing(const struct counts *c, uint64_t number)
+{
+    const uint64_t *n = (const uint64_t *)c;
+    unsigned missing = 0;
+
+    for (size_t i = 0; i < countof(names); i++) {
+        if (n[i] != 0 || &n[i] == &c->repaired) /* which must not happen */
+            continue;
+        printf("# never happened: %s\n", names[i]);
+        missing++;
+    }
+    printf("%s %llu - everything happened\n", missing == 0 ? "ok" : "not ok", (unsigned long long)number);
+    return missing;
 }
 
 static void show_counts(const struct counts *c)
 {
-    static const char *const words[] = {
-#define COUNT(name, text) text,
-        COUNTS(COUNT)
-#undef COUNT
-    };
     const uint64_t *n = (const uint64_t *)c;
     size_t column = 0;
 
@@ -148,30 +173,34 @@ static void show_counts(const struct counts *c)
 /* Seeds from..to, `jobs` at a time; how many failed. */
 static unsigned run_seeds(struct options *opt, uint64_t from, uint64_t to, unsigned jobs)
 {
-    struct run runs[JOBS_MAX];
+    struct run *runs = mem_zero(jobs, sizeof *runs);
     struct counts sum = { 0 };
     unsigned failed = 0;
-    uint64_t begun = from, done = from;
+    uint64_t begun = from, done = from, seeds = to - from + 1;
+    bool many = seeds >= MANY_SEEDS && opt->plant == PLANT_NONE && opt->newsletter == 0;
 
-    printf("1..%llu\n", (unsigned long long)(to - from + 1));
+    printf("1..%llu\n", (unsigned long long)(seeds + many));
     while (done <= to) {
         struct outcome o;
 
         while (begun <= to && begun - done < jobs) {
             opt->seed = begun;
-            begin(opt, &runs[begun % JOBS_MAX]);
+            begin(opt, &runs[begun % jobs]);
             begun++;
         }
-        o = end(&runs[done % JOBS_MAX]);
+        o = end(&runs[done % jobs]);
         if (!o.ok)
             tell_failure(opt, done, &o);
         printf("%s %llu - seed %llu\n", o.ok ? "ok" : "not ok",
                (unsigned long long)(done - from + 1), (unsigned long long)done);
         failed += !o.ok;
         add_counts(&sum, &o.result.counts);
-        progress(++done - from, to - from + 1, failed);
+        progress(++done - from, seeds, failed);
     }
+    free(runs);
     show_counts(&sum);
+    if (many)
+        failed += tell_missing(&sum, seeds + 1);
     return failed;
 }
 

@@ -294,6 +294,8 @@ void news_given(struct sim *sim, const struct site *s, const struct site_conn *c
     bool news = is_news(n, g->id);
 
     trace(sim, "%s: %" PRIx64 " is given%s; %" PRIu64 " wait", s->key, g->id, news ? ", of the newsletter" : "", s->ready);
+    if (store_space(queue_store(sim->life->queue)) == STORE_BROKEN)
+        broken(sim, "a delivery begins that can't be written down");
     if (!conn->conn_unused)
         check_shares(sim, s->dispatch, s);
     for (size_t i = n->resets_done; i < n->resets_written; i++) {

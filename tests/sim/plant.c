@@ -14,17 +14,17 @@ const char *const plant_names[PLANT_COUNT] = {
     "any-sender",   "any-from",   "no-rate",       "any-password",
     "no-newcomers",    "to-the-end", "keep-conns",
     "sleepy",       "long-wait",  "oversleep",     "busy-loop",  "hot-leak",
+    "no-sync",      "no-name-sync", "no-reserve",  "go-on",
 };
 
-/* The wrapped functions have no context of ours. */
-static struct sim *planted;
+struct sim *planted;
 
 void plant_begin(struct sim *sim)
 {
     planted = sim;
 }
 
-static bool now(enum plant p, unsigned percent)
+bool plant_now(enum plant p, unsigned percent)
 {
     return planted != NULL && planted->opt.plant == p && chance(planted, percent);
 }
@@ -57,11 +57,11 @@ void __wrap_queue_draft_commit(struct queue_draft *d, const struct envelope *env
     struct envelope changed = *env;
     struct early *e;
 
-    if (now(PLANT_LOSE_WISHES, 30))
+    if (plant_now(PLANT_LOSE_WISHES, 30))
         changed.wishes = NULL;
-    if (now(PLANT_GO_EARLY, 30))
+    if (plant_now(PLANT_GO_EARLY, 30))
         changed.release_wall_ms = 0;
-    if (!now(PLANT_EARLY_ACK, 100)) {
+    if (!plant_now(PLANT_EARLY_ACK, 100)) {
         __real_queue_draft_commit(d, &changed, done, ctx);
         return;
     }
@@ -92,7 +92,7 @@ enum smtp_client_tls __wrap_conn_tls_wish(const struct conn *c)
 {
     enum smtp_client_tls wish = __real_conn_tls_wish(c);
 
-    return wish == SMTP_CLIENT_TLS_REQUIRED && now(PLANT_IN_CLEAR, 30) ? SMTP_CLIENT_TLS_OPTIONAL : wish;
+    return wish == SMTP_CLIENT_TLS_REQUIRED && plant_now(PLANT_IN_CLEAR, 30) ? SMTP_CLIENT_TLS_OPTIONAL : wish;
 }
 
 /* ---- who may send ------------------------------------------------------------------ */
@@ -100,28 +100,28 @@ enum smtp_client_tls __wrap_conn_tls_wish(const struct conn *c)
 void __wrap_session_offer_login(struct session *s)
 {
     __real_session_offer_login(s);
-    if (now(PLANT_NO_LOGIN, 100))
+    if (plant_now(PLANT_NO_LOGIN, 100))
         s->auth.required = false;
 }
 
 enum relay_verdict __wrap_relay_judge(const struct relay_rules *r, bool trusted, const struct mail_path *to)
 {
-    return now(PLANT_OPEN_RELAY, 100) ? RELAY_OK : __real_relay_judge(r, trusted, to);
+    return plant_now(PLANT_OPEN_RELAY, 100) ? RELAY_OK : __real_relay_judge(r, trusted, to);
 }
 
 bool __wrap_session_sender_refused(struct session *s, struct slice sender)
 {
-    return !now(PLANT_ANY_SENDER, 100) && __real_session_sender_refused(s, sender);
+    return !plant_now(PLANT_ANY_SENDER, 100) && __real_session_sender_refused(s, sender);
 }
 
 bool __wrap_session_owns_from(const struct session *s, struct slice header, struct buf *foreign)
 {
-    return now(PLANT_ANY_FROM, 100) || __real_session_owns_from(s, header, foreign);
+    return plant_now(PLANT_ANY_FROM, 100) || __real_session_owns_from(s, header, foreign);
 }
 
 bool __wrap_session_charge_user(struct session *s, void (*then)(struct session *s))
 {
-    return !now(PLANT_NO_RATE, 100) && __real_session_charge_user(s, then);
+    return !plant_now(PLANT_NO_RATE, 100) && __real_session_charge_user(s, then);
 }
 
 /* ---- outcomes ------------------------------------------------------------------ */
@@ -132,10 +132,10 @@ void __wrap_queue_apply(struct queue *q, const struct queue_update *u, struct lo
     struct queue_update changed = *u;
 
     for (size_t i = 0; i < u->change_count; i++)
-        if (u->changes[i].event == EVENT_DEFERRED && now(PLANT_DROP_DEFERRED, 5))
+        if (u->changes[i].event == EVENT_DEFERRED && plant_now(PLANT_DROP_DEFERRED, 5))
             u->changes[i].final = true;
     if (u->change_count > 0 && u->changes[0].event == EVENT_DELIVERED &&
-        now(PLANT_LOSE_OUTCOME, 10)) {
+        plant_now(PLANT_LOSE_OUTCOME, 10)) {
         changed.change_count = 0;
         changed.message_done = false;
     }
@@ -146,9 +146,9 @@ uint64_t __wrap_retry_wait_ms(const struct retry_policy *p, unsigned attempts, s
 {
     uint64_t wait = __real_retry_wait_ms(p, attempts, rng);
 
-    if (now(PLANT_LONG_WAIT, 10))
+    if (plant_now(PLANT_LONG_WAIT, 10))
         return 2 * p->max_ms + p->doubt_ms;
-    return now(PLANT_RETRY_SOON, 100) ? wait / 2 : wait;
+    return plant_now(PLANT_RETRY_SOON, 100) ? wait / 2 : wait;
 }
 
 /* ---- names ----------------------------------------------------------------------- */
@@ -174,7 +174,7 @@ struct mx_query *__wrap_mx_ask(struct resolver *r, struct delivery_policy *polic
 {
     struct mx_plant *p;
 
-    if (!now(PLANT_DNS_BOUNCE, 100))
+    if (!plant_now(PLANT_DNS_BOUNCE, 100))
         return __real_mx_ask(r, policy, domain, done, ctx);
     p = mem_new(struct mx_plant);
     p->done = done;
@@ -189,9 +189,9 @@ struct message *__wrap_bounce_compose(struct queue *q, const struct message *m,
                                       const struct recipient *about, size_t count,
                                       uint64_t now_wall_ms, uint64_t retry_until_wall_ms)
 {
-    if (now(PLANT_NO_DSN, 30))
+    if (plant_now(PLANT_NO_DSN, 30))
         return NULL;
-    if (action == MAIL_DSN_DELAYED && now(PLANT_TWO_DSNS, 100))
+    if (action == MAIL_DSN_DELAYED && plant_now(PLANT_TWO_DSNS, 100))
         action = MAIL_DSN_FAILED;
     return __real_bounce_compose(q, m, hostname, action, about, count, now_wall_ms,
                                  retry_until_wall_ms);
@@ -201,7 +201,7 @@ void __wrap_smtp_client_content(struct smtp_client *c, struct slice bytes, bool 
 {
     char *copy;
 
-    if (bytes.len < 4 || !now(PLANT_TORN_BODY, 1)) {
+    if (bytes.len < 4 || !plant_now(PLANT_TORN_BODY, 1)) {
         __real_smtp_client_content(c, bytes, last);
         return;
     }
@@ -227,7 +227,7 @@ void __wrap_site_add(struct site *s, struct schedule *sched, struct group *g)
     news_added(planted, s, g);
     __real_site_add(s, sched, g);
     HASH_FIND(hh, s->senders, &g->sender, sizeof g->sender, q);
-    if (now(PLANT_NO_NEWCOMERS, 100) && !list_empty(&s->turns))
+    if (plant_now(PLANT_NO_NEWCOMERS, 100) && !list_empty(&s->turns))
         put(q, &s->turns);
 }
 
@@ -243,7 +243,7 @@ void __wrap_site_add_rest(struct site *s, struct schedule *sched, struct group *
 
     __real_site_add_rest(s, sched, g);
     HASH_FIND(hh, s->senders, &g->sender, sizeof g->sender, q);
-    if (now(PLANT_TO_THE_END, 100))
+    if (plant_now(PLANT_TO_THE_END, 100))
         put(q, &s->fresh);
 }
 
@@ -256,14 +256,14 @@ void __wrap_site_move(struct site *from, struct schedule *sched, uint32_t dest, 
 void __wrap_attempt_deliver(struct dispatch *d, struct site *s, struct site_conn *conn, struct group *g)
 {
     news_given(planted, s, conn, g);
-    if (now(PLANT_HOT_LEAK, 2))
+    if (plant_now(PLANT_HOT_LEAK, 2))
         atomic_fetch_add(&d->hot_memory, 100);
     __real_attempt_deliver(d, s, conn, g);
 }
 
 void __wrap_dispatch_make_room(struct dispatch *d, struct site_conn *sc)
 {
-    if (now(PLANT_KEEP_CONNS, 100))
+    if (plant_now(PLANT_KEEP_CONNS, 100))
         return;
     __real_dispatch_make_room(d, sc);
     planted->counts.yielded += sc->leaving;
@@ -271,7 +271,7 @@ void __wrap_dispatch_make_room(struct dispatch *d, struct site_conn *sc)
 
 void __wrap_dispatch_pump(struct dispatch *d, struct site *s)
 {
-    if (!now(PLANT_SLEEPY, 5))
+    if (!plant_now(PLANT_SLEEPY, 5))
         __real_dispatch_pump(d, s);
 }
 
@@ -281,38 +281,21 @@ void __wrap_timers_arm(struct timers *ts, struct timer *t, uint64_t due_ms)
 {
     if (planted != NULL && planted->life != NULL && planted->life->dispatch != NULL &&
         t == &planted->life->dispatch->tick) {
-        if (now(PLANT_OVERSLEEP, 10))
+        if (plant_now(PLANT_OVERSLEEP, 10))
             due_ms += MINUTE_MS;
-        if (now(PLANT_BUSY_LOOP, 100))
+        if (plant_now(PLANT_BUSY_LOOP, 100))
             due_ms = planted->now_ms + 1;
     }
     __real_timers_arm(ts, t, due_ms);
 }
 
-/* ---- the disk: body files, then records ------------------------------------------------- */
+/* ---- the disk --------------------------------------------------------------------------- */
 
-/* A full disk often takes a part before it says so. */
-ssize_t __wrap_write(int fd, const void *bytes, size_t len)
+enum store_space __wrap_queue_space(struct queue *q)
 {
-    if (fd <= 2 || planted == NULL || planted->life == NULL || !planted->commit_fails_now)
-        return __real_write(fd, bytes, len);
-    planted->counts.write_failures++;
-    trace(planted, "a write fails");
-    if (len > 1 && chance(planted, 30))
-        return __real_write(fd, bytes, 1 + roll(planted, len - 1));
-    errno = planted->commit_error;
-    return -1;
-}
+    enum store_space space = __real_queue_space(q);
 
-/* -------------------------------------------------------------------------- */
-
-int __wrap_mdb_txn_commit(MDB_txn *txn)
-{
-    if (planted == NULL || planted->life == NULL || planted->life->dispatch == NULL ||
-        !planted->commit_fails_now)
-        return __real_mdb_txn_commit(txn);
-    mdb_txn_abort(txn);
-    planted->counts.commit_failures++;
-    trace(planted, "a commit fails");
-    return planted->commit_error;
+    if (space == STORE_SPACE_LOW && plant_now(PLANT_NO_RESERVE, 100))
+        return STORE_SPACE_OK;
+    return space == STORE_BROKEN && plant_now(PLANT_GO_ON, 100) ? STORE_SPACE_OK : space;
 }

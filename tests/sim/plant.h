@@ -12,9 +12,12 @@
 #include "relayd/session_internal.h"
 
 #include <lmdb.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 void plant_begin(struct sim *sim);
+extern struct sim *planted; /* the wrapped functions have no context of ours */
+bool plant_now(enum plant p, unsigned percent);
 
 #define WRAPPED(type, name, ...)                                                                   \
     type __real_##name(__VA_ARGS__);                                                               \
@@ -53,6 +56,11 @@ WRAPPED(void, attempt_deliver, struct dispatch *d, struct site *s, struct site_c
 WRAPPED(void, dispatch_pump, struct dispatch *d, struct site *s);
 WRAPPED(void, timers_arm, struct timers *ts, struct timer *t, uint64_t due_ms);
 WRAPPED(void, dispatch_make_room, struct dispatch *d, struct site_conn *sc);
+WRAPPED(enum store_space, queue_space, struct queue *q);
+WRAPPED(struct err, blobs_open, const struct blobs_options *opt, struct blobs **out);
+WRAPPED(int, statvfs64, const char *path, struct statvfs *out);
+WRAPPED(int, fdatasync, int fd);
+WRAPPED(int, fsync, int fd);
 WRAPPED(ssize_t, write, int fd, const void *bytes, size_t len);
 WRAPPED(int, mdb_txn_commit, MDB_txn *txn);
 

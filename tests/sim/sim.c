@@ -101,8 +101,9 @@ static bool turn_a_loop(struct sim *sim)
 
 static void maybe_crash(struct sim *sim)
 {
-    if (sim->life == NULL || !sim->may_crash || sim->stopping || sim->fuse > 0)
+    if (sim->life == NULL || sim->stopping || (!sim->restart_due && (!sim->may_crash || sim->fuse > 0)))
         return;
+    sim->restart_due = false;
     if (chance(sim, 30))
         life_stop(sim, roll(sim, 30 * SECOND_MS));
     else
@@ -195,21 +196,6 @@ static void start_fire(struct timer *t)
     life_start(sim);
 }
 
-/* A disk that fails for a while and comes back. */
-static void faults_fire(struct timer *t)
-{
-    struct sim *sim = container_of(t, struct sim, faults);
-
-    sim->commit_fails_now = !sim->commit_fails_now && sim->now_ms < sim->end_ms;
-    sim->commit_error = chance(sim, 50) ? EIO : ENOSPC;
-    trace(sim, "commits %s", sim->commit_fails_now ? "fail" : "work");
-    if (sim->commit_fails_now)
-        timers_arm(&sim->timers, t,
-                   sim->now_ms + roll(sim, chance(sim, 70) ? 3 * SECOND_MS : 10 * MINUTE_MS));
-    else if (sim->now_ms < sim->end_ms)
-        timers_arm(&sim->timers, t, sim->now_ms + roll(sim, DAY_MS));
-}
-
 /* ---- a run ----------------------------------------------------------------------------- */
 
 static void never_released(struct delivery_policy *p)
@@ -262,7 +248,7 @@ static void make_policy(struct sim *sim)
         .port = 25,
         .ipv4 = true,
         .ipv6 = true,
-        .connections = chance(sim, 60) ? 500 : 2 + (unsigned)roll(sim, 12),
+        .connections = chance(sim, 60) ? 500 : 3 + (unsigned)roll(sim, 12),
         .connections_per_site = chance(sim, 50) ? 20 : 1 + (unsigned)roll(sim, 5),
         .messages_per_connection = chance(sim, 50) ? 100 : (unsigned)roll(sim, 4),
         .recipients_per_message = chance(sim, 60) ? 100 : 1 + (unsigned)roll(sim, 10),
@@ -380,7 +366,6 @@ static void make_run(struct sim *sim, const struct options *opt)
     sim->end_ms = sim->now_ms + opt->days * DAY_MS;
     sim->disk.fire = disk_fire;
     sim->start.fire = start_fire;
-    sim->faults.fire = faults_fire;
     sim->slow_disk = chance(sim, 80) ? 5 : 600;
     sim->body_file_min = chance(sim, 60) ? 16 * KIB : 128 * KIB;
     sim->draft_memory_max = chance(sim, 80) ? 64 * MIB : 64 * KIB;
@@ -405,15 +390,14 @@ static void make_run(struct sim *sim, const struct options *opt)
           (unsigned long long)sim->retry.max_ms, (unsigned long long)sim->retry.doubt_ms,
           (unsigned long long)sim->retry.expire_ms, sim->policy.connections,
           sim->policy.connections_per_site);
-    if (sim->commit_faults)
-        timers_arm(&sim->timers, &sim->faults, sim->now_ms + roll(sim, DAY_MS));
+    disk_begin(sim);
 }
 
 static void heal(struct sim *sim)
 {
     sim->healed = true;
     sim->may_crash = false;
-    sim->commit_fails_now = false;
+    disk_heal(sim);
     trace(sim, "all is well now");
 }
 
@@ -472,6 +456,7 @@ struct result sim_run(const struct options *opt)
     if (opt->newsletter != 0)
         news_tell(sim);
     result = (struct result){ sim->hash, sim->counts };
+    disk_free(sim);
     plant_begin(NULL);
     acceptor_config_unref(sim->config);
     alias_rules_free(sim->aliases);

@@ -73,6 +73,10 @@ enum plant {
     PLANT_OVERSLEEP,     /* what is due is looked at a minute later */
     PLANT_BUSY_LOOP,     /* and here all the time */
     PLANT_HOT_LEAK,      /* memory is not given back to its budget */
+    PLANT_NO_SYNC,       /* a body file is not synced */
+    PLANT_NO_NAME_SYNC,  /* nor its folder */
+    PLANT_NO_RESERVE,    /* mail is taken with little room left */
+    PLANT_GO_ON,         /* mail is delivered while that can't be written down */
     PLANT_COUNT,
     /* Not caught but healed, by the engine's own audit. */
     PLANT_FORGOTTEN, /* a new message is not scheduled */
@@ -123,6 +127,10 @@ struct options {
     COUNT(reloads, "reloads")                                                                      \
     COUNT(repaired, "repaired")                                                                    \
     COUNT(write_failures, "failed writes")                                                         \
+    COUNT(low_disks, "disks with little room")                                                     \
+    COUNT(full_disks, "full")                                                                      \
+    COUNT(dead_disks, "broken until a restart")                                                    \
+    COUNT(forgotten, "body files forgotten in part")                                               \
     COUNT(disk_full, "refused for want of room")                                                   \
     COUNT(store_broken, "for a broken store")                                                      \
     COUNT(jumps, "jumps of the clock")                                                             \
@@ -509,6 +517,18 @@ void news_given(struct sim *sim, const struct site *s, const struct site_conn *c
 void admin_begin(struct sim *sim);
 void admin_release_all(struct sim *sim);
 
+/* ---- disk.c ------------------------------------------------------------------------------------- */
+
+#define DISK_RESERVE ((uint64_t)1024 * MIB)
+
+void disk_begin(struct sim *sim);
+void disk_free(struct sim *sim);
+void disk_heal(struct sim *sim);
+void disk_life_begins(struct sim *sim);
+void disk_crash(struct sim *sim);               /* the power is cut */
+bool disk_takes_mail(const struct sim *sim, uint64_t since_ms); /* nothing was wrong with it since then */
+bool disk_refuses_mail(const struct sim *sim, uint64_t since_ms);
+
 /* ---- workers.c: who signs --------------------------------------------------------------------- */
 
 #define NOTICE_DOMAIN "sim.test" /* above OWN_NAME: in whose name notices are signed */
@@ -527,7 +547,7 @@ struct sim {
     uint64_t now_ms;
     struct clock clock;
     struct timers timers; /* the world's */
-    struct timer disk, arrival, faults, start, admin, jump;
+    struct timer disk, disk_look, arrival, faults, start, admin, jump;
     bool jumps;              /* of the wall clock, in this run */
     int64_t wall_offset_ms;
     uint64_t jumped_ms;      /* ahead, all in all */
@@ -553,7 +573,11 @@ struct sim {
     bool may_crash;
     unsigned slow_disk; /* a commit takes up to so many ms */
     bool commit_faults; /* of this run */
-    bool commit_fails_now;
+    bool commit_fails_now, writes_fail_now, disk_low;
+    bool sticky;      /* until the next start */
+    bool restart_due; /* somebody has had enough of it */
+    uint64_t disk_changed_ms;
+    struct unsafe *unsafe; /* body files that a crash may cut */
     int commit_error;
     struct settings settings;
     struct settings_listen listens[LISTEN_COUNT];
