@@ -46,34 +46,41 @@ static void fold(struct folder *f)
     f->column = 8;
 }
 
-static void add_word(struct folder *f, struct slice word)
+/* Room on this line for a word of so many bytes, or on the next. */
+static void begin_word(struct folder *f, size_t len)
 {
-    if (f->column > 8 && f->column + 1 + word.len > LINE_MAX_COLUMNS) {
+    if (f->column > 8 && f->column + 1 + len > LINE_MAX_COLUMNS) {
         fold(f);
     } else if (f->column != 8) {
         buf_add_byte(f->out, ' ');
         f->column++;
     }
+    f->column += len;
+}
+
+static void add_word(struct folder *f, struct slice word)
+{
+    begin_word(f, word.len);
     buf_add(f->out, word);
-    f->column += word.len;
 }
 
 /* before + text + after as one word; bytes of text that could not stand in a
  * domain, an address literal or a protocol's name become "?". */
 static void add_name(struct folder *f, const char *before, struct slice text, const char *after)
 {
-    struct buf word = { 0 };
+    char *to;
 
     text = slice_head(text, NAME_MAX_BYTES);
-    buf_add_str(&word, before);
+    begin_word(f, strlen(before) + text.len + strlen(after));
+    buf_add_str(f->out, before);
+    to = buf_reserve(f->out, text.len + 1); /* of no text, too */
     for (size_t i = 0; i < text.len; i++) {
         bool fine = ascii_is_alnum(text.ptr[i]) || memchr(".-_:[]", text.ptr[i], 6) != NULL;
 
-        buf_add_byte(&word, fine ? text.ptr[i] : '?');
+        to[i] = fine ? text.ptr[i] : '?';
     }
-    buf_add_str(&word, after);
-    add_word(f, buf_bytes(&word));
-    buf_release(&word);
+    buf_extend(f->out, text.len);
+    buf_add_str(f->out, after);
 }
 
 static void add_client(struct folder *f, const struct mail_received *r)
@@ -109,8 +116,6 @@ static void add_tls(struct folder *f, struct slice tls)
 /* The recipient, when it can be told in a header of plain ASCII. */
 static void add_for(struct folder *f, struct slice address)
 {
-    struct buf word = { 0 };
-
     for (size_t i = 0; i < address.len; i++)
         if (address.ptr[i] < ' ' || address.ptr[i] > '~')
             return;
@@ -118,11 +123,10 @@ static void add_for(struct folder *f, struct slice address)
         return;
     fold(f);
     add_word(f, SLICE("for"));
-    buf_add_byte(&word, '<');
-    buf_add(&word, address);
-    buf_add_byte(&word, '>');
-    add_word(f, buf_bytes(&word));
-    buf_release(&word);
+    begin_word(f, address.len + 2);
+    buf_add_byte(f->out, '<');
+    buf_add(f->out, address);
+    buf_add_byte(f->out, '>');
 }
 
 void mail_received_format(const struct mail_received *r, struct buf *out)

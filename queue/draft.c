@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#define CONTENT_ROOM (8u * KIB)  /* of a message as most are: it need not grow */
 #define SPILL_PIECE (64u * KIB)  /* written at once */
 #define SPILL_HOLD (128u * KIB)  /* waiting for the disk: the client is held */
 
@@ -62,6 +63,7 @@ struct queue_draft *queue_draft_new(struct queue *q, struct loop *home)
     d->id = id_source_next(&q->ids);
     d->wall_ms = clock_wall_ms(q->opt.clock);
     d->wake_at = q->opt.body_file_min;
+    buf_reserve(&d->content, CONTENT_ROOM);
     return d;
 }
 

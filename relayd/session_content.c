@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define RECEIVED_ROOM 512u /* enough for most */
+
 static void add_received(struct session *s)
 {
     struct buf field = { 0 };
@@ -37,6 +39,7 @@ static void add_received(struct session *s)
 
         snprintf(one, sizeof one, "%.*s", (int)a.len, a.ptr);
     }
+    buf_reserve(&field, RECEIVED_ROOM);
     mail_received_format(&r, &field);
     queue_draft_append(s->draft, buf_bytes(&field));
     buf_release(&field);
