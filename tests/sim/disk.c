@@ -218,6 +218,8 @@ ssize_t __wrap_write(int fd, const void *bytes, size_t len)
     u = n > 0 ? find(planted, fd, true) : NULL;
     if (u != NULL)
         u->bytes += (uint64_t)n;
+    if (u != NULL && planted->may_crash && chance(planted, 2))
+        planted->fuse = 0; /* now, before it is safe */
     return n;
 }
 

@@ -369,6 +369,8 @@ static struct err do_connect(struct loop *l, const struct net_addr *to, const st
     *out = NULL;
     if (to->port != 25)
         broken(sim, "connects to port %u", to->port);
+    if (to->family == AF_INET && to->bytes[0] == 127)
+        broken(sim, "connects to itself");
     if (h != NULL && host_mode(h) == MODE_NO_ROUTE)
         return err_sys(ENETUNREACH, "connect");
     w = wire_new(sl, to);

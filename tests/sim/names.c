@@ -4,6 +4,22 @@
 #define SILENCE_MS      (15 * SECOND_MS)
 #define NEGATIVE_TTL_MS (5 * MINUTE_MS)
 
+#define LEAST_TTL_MS    (5 * SECOND_MS) /* dns/ares.c makes nothing shorter */
+
+/* What a name server makes up, once; the next answer may be true. */
+enum lie {
+    LIE_NONE,
+    LIE_GONE,     /* no such name */
+    LIE_SERVFAIL, /* as a lame server, or a CNAME that leads nowhere, ends as well */
+    LIE_NOTHING,  /* the name, and nothing of what was asked for */
+    LIE_CROWD,    /* as many records as an answer may hold, all but the true ones lead nowhere */
+    LIE_LOOPBACK, /* our own address, first of all */
+    LIE_OURS,     /* the mail host is us */
+    LIE_SLOW,     /* true, but late */
+    LIE_SHORT,    /* true for no time at all */
+    LIE_COUNT,
+};
+
 struct dns_query {
     struct list link;
     struct sim_resolver *resolver;
@@ -11,6 +27,7 @@ struct dns_query {
     char name[256];
     enum dns_type type;
     enum dns_mode mode;
+    enum lie lie;
     dns_done *done;
     void *ctx;
 };
@@ -44,9 +61,55 @@ static enum dns_mode mode_of(struct sim *sim, const char *name)
 /* ---- answers ------------------------------------------------------------------- */
 
 struct room { /* of an answer */
-    struct dns_mx mx[8];
-    struct net_addr addr[8];
+    struct dns_mx mx[DNS_RECORDS_MAX];
+    struct net_addr addr[DNS_RECORDS_MAX];
+    char names[DNS_RECORDS_MAX][32];
 };
+
+/* ---- lies ------------------------------------------------------------------------ */
+
+static bool uses(const struct domain *d, const struct host *h)
+{
+    for (unsigned i = 0; i < d->host_count; i++)
+        if (d->hosts[i] == h)
+            return true;
+    return false;
+}
+
+/* Mail may be given up for it for as long as it holds. */
+static void note_lie(struct sim *sim, const struct dns_query *q, uint64_t until_ms)
+{
+    const struct domain *d = q->type == DNS_MX ? find_domain(sim, q->name) : NULL;
+    const struct host *h = q->type != DNS_MX ? find_host(sim, q->name) : NULL;
+
+    for (unsigned i = 0; i < sim->zone.domain_count; i++) {
+        struct domain *it = &sim->zone.domains[i];
+
+        if (it != d && (h == NULL || !uses(it, h)))
+            continue;
+        it->last_bad_ms = sim->now_ms;
+        if (it->permanent_until_ms < until_ms)
+            it->permanent_until_ms = until_ms;
+    }
+}
+
+static enum lie choose_lie(struct sim *sim, const struct dns_query *q)
+{
+    struct domain *d = find_domain(sim, q->name);
+    struct host *h = q->type != DNS_MX ? find_host(sim, q->name) : NULL;
+    bool may = q->type != DNS_MX ? h != NULL && !h->steady
+                                 : d != NULL && (d->kind == DOMAIN_USUAL || d->kind == DOMAIN_CHANGING);
+    enum lie lie;
+
+    if (!may || sim->healed || sim->opt.newsletter != 0 || q->mode != DNS_GOOD || !chance(sim, 4))
+        return LIE_NONE;
+    lie = (enum lie)(1 + roll(sim, LIE_COUNT - 1));
+    if (lie == LIE_OURS && q->type != DNS_MX)
+        return LIE_NONE;
+    sim->counts.dns_lies++;
+    trace(sim, "dns %s %d: lie %d", q->name, q->type, lie);
+    return lie;
+}
 
 static void add_mx(struct dns_answer *a, uint16_t preference, char *host)
 {
@@ -86,6 +149,82 @@ static void answer_mx(struct sim *sim, struct domain *d, struct dns_answer *a)
     a->status = DNS_OK;
 }
 
+static void crowd(struct dns_answer *a, struct room *room)
+{
+    while (a->count < DNS_RECORDS_MAX) {
+        char *name = room->names[a->count];
+
+        if (a->type == DNS_MX) {
+            snprintf(name, sizeof room->names[0], "x%u.nowhere.test", a->count);
+            add_mx(a, 60000, name);
+        } else {
+            a->addr[a->count] = (struct net_addr){ .family = a->type == DNS_A ? AF_INET : AF_INET6,
+                                                   .bytes = { 192, 0, 2, (uint8_t)a->count } };
+            a->count++;
+        }
+    }
+}
+
+static void lie_first(struct dns_answer *a, struct room *room)
+{
+    static char loop[] = "loop.hosts.test";
+
+    a->count++;
+    if (a->type == DNS_MX) {
+        memmove(room->mx + 1, room->mx, (a->count - 1) * sizeof *room->mx);
+        room->mx[0] = (struct dns_mx){ 0, loop };
+        return;
+    }
+    memmove(room->addr + 1, room->addr, (a->count - 1) * sizeof *room->addr);
+    room->addr[0] = (struct net_addr){ .family = a->type == DNS_A ? AF_INET : AF_INET6 };
+    if (a->type == DNS_A)
+        memcpy(room->addr[0].bytes, (uint8_t[]){ 127, 0, 0, 1 }, 4);
+    else
+        room->addr[0].bytes[15] = 1;
+}
+
+/* What is made of the true answer. */
+static void twist(struct sim *sim, const struct dns_query *q, struct dns_answer *a, struct room *room)
+{
+    static char own[] = OWN_NAME;
+
+    switch (q->lie) {
+    case LIE_GONE:
+    case LIE_NOTHING:
+        a->count = 0;
+        a->status = q->lie == LIE_GONE ? DNS_NO_NAME : DNS_NO_DATA;
+        a->good_until_ms = sim->now_ms + NEGATIVE_TTL_MS;
+        break;
+    case LIE_SERVFAIL:
+        a->count = 0;
+        a->status = DNS_TEMPFAIL;
+        a->detail = "SERVFAIL";
+        a->good_until_ms = sim->now_ms + LEAST_TTL_MS;
+        break;
+    case LIE_CROWD:
+        if (a->status == DNS_OK)
+            crowd(a, room);
+        break;
+    case LIE_LOOPBACK:
+        if (a->status == DNS_OK)
+            lie_first(a, room);
+        break;
+    case LIE_OURS:
+        a->count = 0;
+        a->status = DNS_OK;
+        add_mx(a, 10, own);
+        a->good_until_ms = sim->now_ms + NEGATIVE_TTL_MS;
+        break;
+    case LIE_SHORT:
+        a->good_until_ms = sim->now_ms + LEAST_TTL_MS;
+        break;
+    default:
+        break;
+    }
+    if (q->lie != LIE_NONE)
+        note_lie(sim, q, a->good_until_ms);
+}
+
 static void answer_addresses(const struct host *h, struct dns_answer *a)
 {
     uint8_t family = a->type == DNS_A ? AF_INET : AF_INET6;
@@ -106,6 +245,12 @@ static void answer_good(struct sim *sim, const struct dns_query *q, struct dns_a
         a->status = DNS_NO_NAME;
         if (h != NULL)
             answer_addresses(h, a);
+        if (strcmp(q->name, "loop.hosts.test") == 0 && q->type == DNS_A) {
+            memcpy(a->addr[0].bytes, (uint8_t[]){ 127, 0, 0, 1 }, 4);
+            a->addr[0].family = AF_INET;
+            a->count = 1;
+            a->status = DNS_OK;
+        }
         return;
     }
     if (d == NULL || d->kind == DOMAIN_NO_NAME || q->mode == DNS_GONE) {
@@ -141,6 +286,7 @@ static void query_fire(struct timer *t)
         a.addr = room.addr;
     if (q->mode == DNS_GOOD || q->mode == DNS_GONE) {
         answer_good(sim, q, &a);
+        twist(sim, q, &a, &room);
     } else {
         a.good_until_ms = sim->now_ms + 5 * SECOND_MS;
         a.detail = q->mode == DNS_SILENT ? "timed out" : "SERVFAIL";
@@ -166,7 +312,9 @@ static struct dns_query *do_ask(struct resolver *r, const char *name, enum dns_t
     snprintf(q->name, sizeof q->name, "%s", name);
     q->mode = mode_of(sr->sim, name);
     list_append(&sr->queries, &q->link);
-    loop_arm(r->loop, &q->timer, q->mode == DNS_SILENT ? SILENCE_MS : roll(sr->sim, 80));
+    q->lie = choose_lie(sr->sim, q);
+    loop_arm(r->loop, &q->timer,
+             q->mode == DNS_SILENT ? SILENCE_MS : roll(sr->sim, q->lie == LIE_SLOW ? SILENCE_MS : 80));
     return q;
 }
 

@@ -14,7 +14,8 @@ const char *const plant_names[PLANT_COUNT] = {
     "any-sender",   "any-from",   "no-rate",       "any-password",
     "no-newcomers",    "to-the-end", "keep-conns",
     "sleepy",       "long-wait",  "oversleep",     "busy-loop",  "hot-leak",
-    "no-sync",      "no-name-sync", "no-reserve",  "go-on",
+    "no-sync",      "no-name-sync", "no-reserve",  "loopback",
+    "go-on",
 };
 
 struct sim *planted;
@@ -209,6 +210,11 @@ void __wrap_smtp_client_content(struct smtp_client *c, struct slice bytes, bool 
     copy[bytes.len - 3] ^= 1;
     __real_smtp_client_content(c, slice_make(copy, bytes.len), last);
     free(copy);
+}
+
+bool __wrap_net_addr_is_loopback(const struct net_addr *a)
+{
+    return __real_net_addr_is_loopback(a) && !plant_now(PLANT_LOOPBACK, 100);
 }
 
 /* ---- turns at a site ---------------------------------------------------------------- */

@@ -56,6 +56,7 @@ WRAPPED(void, attempt_deliver, struct dispatch *d, struct site *s, struct site_c
 WRAPPED(void, dispatch_pump, struct dispatch *d, struct site *s);
 WRAPPED(void, timers_arm, struct timers *ts, struct timer *t, uint64_t due_ms);
 WRAPPED(void, dispatch_make_room, struct dispatch *d, struct site_conn *sc);
+WRAPPED(bool, net_addr_is_loopback, const struct net_addr *a);
 WRAPPED(enum store_space, queue_space, struct queue *q);
 WRAPPED(struct err, blobs_open, const struct blobs_options *opt, struct blobs **out);
 WRAPPED(int, statvfs64, const char *path, struct statvfs *out);

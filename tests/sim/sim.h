@@ -76,6 +76,7 @@ enum plant {
     PLANT_NO_SYNC,       /* a body file is not synced */
     PLANT_NO_NAME_SYNC,  /* nor its folder */
     PLANT_NO_RESERVE,    /* mail is taken with little room left */
+    PLANT_LOOPBACK,      /* a name that leads to ourselves is followed */
     PLANT_GO_ON,         /* mail is delivered while that can't be written down */
     PLANT_COUNT,
     /* Not caught but healed, by the engine's own audit. */
@@ -135,6 +136,8 @@ struct options {
     COUNT(store_broken, "for a broken store")                                                      \
     COUNT(jumps, "jumps of the clock")                                                             \
     COUNT(stillborn, "deaths at the start")                                                        \
+    COUNT(early, "replies before the command")                                                     \
+    COUNT(dns_lies, "lies of name servers")                                                        \
     COUNT(hostile, "hostile replies")                                                              \
     COUNT(tls, "TLS out")                                                                          \
     COUNT(tls_failed, "failed")                                                                    \
@@ -291,7 +294,7 @@ struct host {
     unsigned conns;
     bool tls; /* offers STARTTLS, when it is well */
     bool pipelining, size, eightbit, ehlo, enhanced, dsn, chunking;
-    bool slow;
+    bool slow, steady;
 };
 
 enum dns_mode { DNS_GOOD, DNS_SERVFAIL, DNS_SILENT, DNS_GONE /* NXDOMAIN */ };

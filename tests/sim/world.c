@@ -83,6 +83,7 @@ static struct host *add_host(struct sim *sim, bool steady, bool dead)
     h->dsn = chance(sim, 50);
     h->chunking = chance(sim, 60);
     h->tls = chance(sim, 60);
+    h->steady = steady;
     if (steady)
         return h;
     h->slow = chance(sim, 15);
@@ -254,6 +255,8 @@ uint64_t domain_well_since(struct sim *sim, const struct domain *d)
     if (!well_since(sim->zone.blackouts, sim->zone.blackout_count, sim->now_ms, &since) ||
         !well_since(d->phases, d->phase_count, sim->now_ms, &since))
         return UINT64_MAX;
+    if (since < d->last_bad_ms)
+        since = d->last_bad_ms;
     for (unsigned i = 0; i < d->host_count; i++)
         if (!well_since(d->hosts[i]->phases, d->hosts[i]->phase_count, sim->now_ms, &since))
             return UINT64_MAX;
