@@ -494,6 +494,8 @@ void queue_draft_commit(struct queue_draft *d, const struct envelope *env, queue
     d->room = NULL;
     m->id = d->id;
     m->received_wall_ms = d->wall_ms;
+    if (d->spilled && d->body_bytes == 0)
+        d->spilled = false; /* nothing came after the header: there is no file to seal */
     if (d->spilled) {
         m->content = d->content;
         d->content = (struct buf){ 0 };

@@ -137,6 +137,22 @@ static void check_body(struct queue_fix *f, const struct message *m, struct slic
     buf_release(&got);
 }
 
+/* Memory is short when its header comes, and then nothing follows. */
+static void a_header_without_a_body_needs_no_file(void **state)
+{
+    struct queue_fix *f = *state;
+    struct loaded l;
+
+    reopen(f, 1, 10 * MIB);
+    l = load(f, commit(f, "Subject: x\r\n\r\n", SLICE_EMPTY, 1));
+    assert_int_equal(f->failed, 0);
+    assert_ok(l.e);
+    assert_slice_str(l.m->header, "Subject: x\r\n\r\n");
+    assert_int_equal(l.m->body_place, BODY_CHUNKS);
+    check_body(f, l.m, SLICE_EMPTY);
+    message_unref(l.m);
+}
+
 static void contents_come_back(void **state)
 {
     static const size_t sizes[] = { 0, 1, 100, 4079, 4080, 4081, 8160, 100000, 131072, 131073, 400000 };
@@ -794,6 +810,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(contents_come_back),
+        TEST(a_header_without_a_body_needs_no_file),
         TEST(long_headers_come_back),
         TEST(a_header_without_an_end_gets_one),
         TEST(with_no_memory_drafts_go_to_files),
