@@ -59,6 +59,7 @@ struct store {
     struct err broken_why;
     uint64_t probe_due_ms, probe_delay_ms;
     uint64_t space_due_ms;
+    uint64_t mapped_commits; /* so many when the map was last looked at */
     uint64_t low_until_ms;  /* a commit found no space: LOW at least until then */
     uint64_t ahead_end;     /* the file's blocks are allocated up to here */
     bool ahead_failed;

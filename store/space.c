@@ -111,8 +111,12 @@ void space_publish(struct store *s)
 
 void space_check(struct store *s)
 {
+    uint64_t commits = atomic_load_explicit(&s->commits, memory_order_relaxed);
+
     s->space_due_ms = clock_mono_ms(s->opt.clock) + SPACE_CHECK_MS;
-    map_check(s);
+    if (s->mapped_commits != commits || s->map_low)
+        map_check(s);
+    s->mapped_commits = commits;
     disk_check(s);
     space_publish(s);
 }

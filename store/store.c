@@ -41,6 +41,7 @@ static struct store *store_new(const struct store_options *opt)
     snprintf(s->file, file_size, "%s/data.mdb", opt->path);
     s->batch = mem_zero(STORE_BATCH_JOBS, sizeof *s->batch);
     s->file_fd = -1;
+    s->mapped_commits = UINT64_MAX;
     pthread_mutex_init(&s->gate_lock, NULL);
     pthread_cond_init(&s->gate_free, NULL);
     pthread_mutex_init(&s->read_lock, NULL);
