@@ -10,7 +10,7 @@ import time
 import load
 from core import KIB, Figure, Goal, Scenario
 from far_end import Silent, Sink
-from servers import Setting
+from servers.base import Setting
 
 RATE = Figure("recipients", "recipients/s")
 PER_MESSAGE = 1000

@@ -16,7 +16,7 @@ import load
 import proc
 from core import KIB, MIB, Figure, Goal, Scenario
 from far_end import Refusing
-from servers import Setting, first_greeting
+from servers.base import Setting, first_greeting
 
 PAGE = 100  # messages a person sees at first
 FIGURES = (

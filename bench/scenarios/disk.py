@@ -13,7 +13,7 @@ import core
 import load
 from core import KIB, Figure, Goal, Scenario
 from lab.disk import Disk
-from servers import Setting
+from servers.base import Setting
 
 DELAY = 0.005
 

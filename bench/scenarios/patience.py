@@ -10,7 +10,7 @@ import time
 
 import load
 from core import KIB, Figure, Goal, Scenario
-from servers import Setting
+from servers.base import Setting
 
 HELD = 250
 

@@ -11,7 +11,7 @@ import core
 import load
 import proc
 from core import KIB, MIB, Figure, Goal, Scenario
-from servers import Setting
+from servers.base import Setting
 
 RATE = Figure("rate", "messages/s")
 COST = Figure("cpu_per_1000", "CPU s per 1000", "{:.3f}")

@@ -13,7 +13,7 @@ import signal
 from lab import library_path, ports, unpack
 from lab.client import until_greeted
 from lab.process import Process
-from servers import Server
+from servers.base import Server
 
 OWNER, GROUP = "daemon", "mail"
 

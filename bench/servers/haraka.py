@@ -11,7 +11,7 @@ import subprocess
 from lab import PEERS, ROOT, ports
 from lab.client import until_greeted
 from lab.process import Process
-from servers import Server
+from servers.base import Server
 
 # Everybody may relay; the way of a domain comes from config/ways.json.
 PLUGIN = """\

@@ -11,7 +11,7 @@ import socket
 
 from lab import library_path, ports, postfix, unpack
 from lab.process import Process
-from servers import Server
+from servers.base import Server
 from servers.relayd import make_key
 
 

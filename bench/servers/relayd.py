@@ -8,7 +8,7 @@ from lab import relayd as lab_relayd
 from lab.dns import Dns
 from lab.process import Process
 from lab.relayd import Relayd
-from servers import Server
+from servers.base import Server
 
 
 def make_key(directory, kind):
