@@ -34,8 +34,8 @@ struct accounts_server;
 MUST_CHECK struct err accounts_server_new(struct loop *loop, const char *state_dir, const struct accounts_config *c,
                                           unsigned threads, uint64_t lock_wait_ms, struct accounts_server **out);
 void accounts_server_configure(struct accounts_server *s, const struct accounts_config *c);
-/* Takes the descriptor over; a link before it is closed, with its dialogues. */
 void accounts_server_when_unlinked(struct accounts_server *s, accounts_server_unlinked *tell, void *ctx);
+/* Takes the descriptor over; a link before it is closed, with its dialogues. */
 void accounts_server_link(struct accounts_server *s, int fd);
 bool accounts_server_linked(const struct accounts_server *s);
 /* After the loop's last turn and before it is freed. NULL is fine. */
