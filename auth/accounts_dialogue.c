@@ -17,9 +17,15 @@
 
 enum check { CHECK_HASH, CHECK_NOTHING, CHECK_COMMAND };
 
+/* Engines count from 1: one whose password is still hashed for an engine that
+ * died must not be taken for the next one's. */
+struct dialogue_key {
+    uint64_t link, id;
+};
+
 struct dialogue {
     struct accounts_server *server;
-    uint64_t id;
+    struct dialogue_key known_as;
     UT_hash_handle hh;
     const char *mechanism;
     char service[16];
@@ -59,9 +65,10 @@ static void dialogue_free(struct dialogue *d)
 
 static struct dialogue *find(struct accounts_server *s, uint64_t id)
 {
+    const struct dialogue_key key = { s->link_serial, id };
     struct dialogue *d;
 
-    HASH_FIND(hh, s->dialogues, &id, sizeof id, d);
+    HASH_FIND(hh, s->dialogues, &key, sizeof key, d);
     return d;
 }
 
@@ -105,7 +112,7 @@ static void answer_id(struct accounts_server *s, uint64_t id, enum accounts_verd
 /* The last word. */
 static void end(struct dialogue *d, enum accounts_verdict verdict)
 {
-    answer_id(d->server, d->id, verdict);
+    answer_id(d->server, d->known_as.id, verdict);
     dialogue_free(d);
 }
 
@@ -176,7 +183,7 @@ static void remember_name(struct dialogue *d, const char *name)
 static void succeed(struct dialogue *d, const struct account *a, const char *app)
 {
     struct accounts_server *s = d->server;
-    struct accounts_wire w = { .type = ACCOUNTS_WIRE_ANSWER, .id = d->id, .verdict = ACCOUNTS_OK };
+    struct accounts_wire w = { .type = ACCOUNTS_WIRE_ANSWER, .id = d->known_as.id, .verdict = ACCOUNTS_OK };
     bool stored = a->source == ACCOUNT_STORE;
     unsigned messages, recipients;
 
@@ -369,7 +376,7 @@ static void proven(struct dialogue *d, const struct sasl_step *step)
 static void take_step(struct dialogue *d, const struct accounts_wire *w)
 {
     struct accounts_server *s = d->server;
-    struct accounts_wire answer = { .type = ACCOUNTS_WIRE_ANSWER, .id = d->id, .verdict = ACCOUNTS_CHALLENGE };
+    struct accounts_wire answer = { .type = ACCOUNTS_WIRE_ANSWER, .id = d->known_as.id, .verdict = ACCOUNTS_CHALLENGE };
     struct sasl_step step;
 
     d->step_began_ms = s->loop->now_ms;
@@ -426,11 +433,11 @@ void dialogue_begin(struct accounts_server *s, const struct accounts_wire *w)
     }
     d = mem_new(struct dialogue);
     d->server = s;
-    d->id = w->id;
+    d->known_as = (struct dialogue_key){ s->link_serial, w->id };
     d->mechanism = mechanism;
     d->addr = w->addr;
     memcpy(d->service, w->service.ptr != NULL ? w->service.ptr : "", slice_head(w->service, sizeof d->service - 1).len);
-    HASH_ADD(hh, s->dialogues, id, sizeof d->id, d);
+    HASH_ADD(hh, s->dialogues, known_as, sizeof d->known_as, d);
     if (err_failed(sasl_begin(s->sasl, mechanism, w->binding, w->has_external ? external : NULL, give_scram_keys, d,
                               &d->sasl)))
         end(d, ACCOUNTS_TEMPFAIL);

@@ -313,6 +313,31 @@ static void test_second_step_without_a_process(void **state)
     connect_server(f);
 }
 
+/* An engine died while a password was hashed; the next one's first question has
+ * the same number. */
+static void test_36_questions_of_the_next_engine(void **state)
+{
+    struct fixture *f = *state;
+    struct accounts_client c = client_of("PLAIN", "192.0.2.1");
+    struct accounts *dead[3];
+
+    add_user(f, "joe@example.com", "secret");
+    for (size_t i = 0; i < countof(dead); i++) {
+        dead[i] = f->accounts;
+        f->accounts = accounts_new(f->loop);
+        connect_server(f);
+        accounts_login_step(accounts_login_new(f->accounts, f->loop, &c, take_answer, f), SLICE("\0joe\0wrong"), true);
+        turn(f); /* it is asked, and its login freed with it */
+        turn(f);
+    }
+    accounts_free(f->accounts);
+    f->accounts = accounts_new(f->loop);
+    connect_server(f);
+    assert_int_equal(plain(f, "joe", "secret"), ACCOUNTS_OK);
+    for (size_t i = 0; i < countof(dead); i++)
+        accounts_free(dead[i]);
+}
+
 static void test_cancelled(void **state)
 {
     struct fixture *f = *state;
@@ -471,6 +496,7 @@ int main(void)
         EACH(test_list_by_pages),
         EACH(test_waits_for_the_next),
         EACH(test_second_step_without_a_process),
+        EACH(test_36_questions_of_the_next_engine),
         EACH(test_cancelled),
         EACH(test_charge),
         EACH(test_bans),
