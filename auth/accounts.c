@@ -8,6 +8,7 @@
  */
 #include "auth/accounts_wire.h"
 
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "net/ipc.h"
@@ -15,7 +16,6 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <unistd.h>
-#include <uthash.h>
 
 #define ANSWER_MS (3u * ACCOUNTS_WAIT_MS) /* it queues, hashes, and lets failures wait */
 #define BACKLOG_MAX (8u * MIB)

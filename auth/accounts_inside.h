@@ -12,11 +12,11 @@
 #include "auth/sasl.h"
 #include "auth/users.h"
 #include "auth/verified.h"
+#include "base/hash.h"
 #include "base/list.h"
 #include "net/ipc.h"
 
 #include <stdatomic.h>
-#include <uthash.h>
 
 #define DIALOGUES_MAX 16384u
 

@@ -1,11 +1,11 @@
 /* auth/bans.c - the tables behind slowed and refused logins. */
 #include "auth/bans.h"
 
+#include "base/hash.h"
 #include "base/mem.h"
 
 #include <stdio.h>
 #include <stdlib.h>
-#include <uthash.h>
 
 #define FALL_MS        (2 * MINUTE_MS) /* a count falls by one */
 #define ADDRESS_LIMIT  10u

@@ -1,11 +1,11 @@
 /* auth/clients.c - the table behind the limits on connections. */
 #include "auth/clients.h"
 
+#include "base/hash.h"
 #include "base/mem.h"
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <uthash.h>
 
 struct client {
     uint8_t key[17]; /* family, then the address */

@@ -1,12 +1,12 @@
 /* auth/hash_pool.c - whose password is hashed next. */
 #include "auth/hash_pool.h"
 
+#include "base/hash.h"
 #include "base/list.h"
 #include "base/mem.h"
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <uthash.h>
 
 #define BETTER_IN_A_ROW 4u
 

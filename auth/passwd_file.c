@@ -2,6 +2,7 @@
 #include "auth/passwd_file.h"
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/secret.h"
@@ -11,7 +12,6 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <uthash.h>
 
 #define LOOK_MS         1000u
 #define PROBLEMS_LOGGED 20u

@@ -2,10 +2,10 @@
 #include "auth/rates.h"
 
 #include "base/codec.h"
+#include "base/hash.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
-#include <uthash.h>
 
 #define WINDOW_VERSION 1u
 

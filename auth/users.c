@@ -7,6 +7,7 @@
 #include "auth/users_internal.h"
 
 #include "base/codec.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 #include "base/secret.h"

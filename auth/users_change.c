@@ -3,12 +3,12 @@
 #include "auth/users_internal.h"
 
 #include "base/codec.h"
+#include "base/hash.h"
 #include "base/log.h"
 #include "base/mem.h"
 
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 /* ---- changing -------------------------------------------------------------------------------- */
 

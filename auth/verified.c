@@ -2,12 +2,12 @@
 #include "auth/verified.h"
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/mem.h"
 #include "base/secret.h"
 #include "net/digest.h"
 
 #include <stdlib.h>
-#include <uthash.h>
 
 struct entry {
     uint64_t until_ms;

@@ -9,12 +9,12 @@
 #ifndef DELIVERY_SITE_H
 #define DELIVERY_SITE_H
 
+#include "base/hash.h"
 #include "base/list.h"
 #include "delivery/conn.h"
 #include "delivery/smart.h"
 #include "queue/schedule.h"
 
-#include <uthash.h>
 
 struct dispatch;
 

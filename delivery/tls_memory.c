@@ -3,13 +3,13 @@
 #include "delivery/tls_memory.h"
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/list.h"
 #include "base/mem.h"
 
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <uthash.h>
 
 struct entry {
     char *key; /* "host[addr]:port" */

@@ -1,12 +1,12 @@
 /* net/tls_sessions.c - a bounded table of sessions, oldest out first. */
 #include "net/tls_sessions.h"
 
+#include "base/hash.h"
 #include "base/list.h"
 #include "base/mem.h"
 
 #include <pthread.h>
 #include <stdlib.h>
-#include <uthash.h>
 
 struct kept {
     char *key;

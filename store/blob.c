@@ -9,6 +9,7 @@
 #include "store/blob.h"
 
 #include "base/fd.h"
+#include "base/hash.h"
 #include "base/list.h"
 #include "base/log.h"
 #include "base/mem.h"
@@ -22,7 +23,6 @@
 #include <stdlib.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <uthash.h>
 
 #define FOLDERS        256
 #define OPEN_FILES_MAX 64 /* a thread */

@@ -18,7 +18,7 @@ import tempfile
 # Folder and the third-party headers that belong to it. The order is the order
 # of the layers: a folder uses only those before it.
 LAYERS = {
-    "base": ["isa-l.h", "isa-l/"],
+    "base": ["isa-l.h", "isa-l/", "uthash.h"],
     "conf": [],
     "mail": ["idn2.h"],
     "net": ["uv.h", "openssl/", "seccomp.h"],
@@ -34,7 +34,7 @@ LAYERS = {
     "relayd": ["systemd/sd-daemon.h"],
     "relayctl": ["curl/", "jansson.h"],
 }
-EVERYWHERE = ["uthash.h", "utlist.h", "utarray.h"]
+EVERYWHERE = ["utlist.h", "utarray.h"]
 
 # The C library and the kernel. A header that is neither here nor above is
 # refused until somebody has said where it belongs.
@@ -132,6 +132,7 @@ REFUSED = [
     ("queue", '#include "queue/../relayd/settings.h"', "not written from the source root"),
     ("queue", '#include "base/nothing.h"', "does not exist"),
     ("queue", "#include <lmdb.h>", "for store only"),
+    ("queue", "#include <uthash.h>", "for base only"),
     ("queue", "#include <uv.h>", "for net and dns only"),
     ("smtp", "#include <openssl/ssl.h>", "for net only"),
     ("mail", "#include <jansson.h>", "for control and relayctl only"),
@@ -147,7 +148,7 @@ ALLOWED = [
     ("relayctl", "#include <jansson.h>"),
     ("store", "#include <lmdb.h>"),
     ("net", "#include <openssl/ssl.h>"),
-    ("queue", "#include <uthash.h>"),
+    ("base", "#include <uthash.h>"),
     ("queue", "#include <stdio.h>\n#include <sys/stat.h>\n#include <netinet/in.h>"),
     ("base", '/* #include "relayd/settings.h" */\n// #include <lmdb.h>'),
 ]
