@@ -26,9 +26,12 @@ static void ask_run(struct post *p)
 {
     struct ask *a = container_of(p, struct ask, post);
 
-    if (err_failed(channel_send(a->engine->channel, a->type, a->serial)))
+    if (err_failed(channel_send(a->engine->channel, a->type, a->serial))) {
         log_error("engine", "the parent can't be asked to %s",
                   a->type == CHANNEL_STOP_REQUEST ? "stop" : "reload");
+        if (a->type == CHANNEL_RELOAD_REQUEST)
+            engine_reload_outcome(a->engine, a->serial, false, SLICE("the parent process can't be asked, try again"));
+    }
     engine_flush_channel(a->engine);
     free(a);
 }

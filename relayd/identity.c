@@ -83,22 +83,26 @@ out:
     return e;
 }
 
-bool identity_folder_empty(int fd, const char *but)
+bool identity_folder_empty(int fd, const char *but, int *sys)
 {
     int copy = openat(fd, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = copy >= 0 ? fdopendir(copy) : NULL;
     bool empty = true;
 
     if (dir == NULL) {
+        *sys = errno;
         if (copy >= 0)
             close(copy);
         return false;
     }
-    for (struct dirent *d; empty && (d = readdir(dir)) != NULL;)
+    *sys = 0;
+    for (struct dirent *d; empty && (errno = 0, d = readdir(dir)) != NULL;)
         empty = strcmp(d->d_name, ".") == 0 || strcmp(d->d_name, "..") == 0 ||
                 strcmp(d->d_name, but) == 0;
+    if (empty)
+        *sys = errno;
     closedir(dir);
-    return empty;
+    return empty && *sys == 0;
 }
 
 /* Never hands over a folder with something in it: `state_dir /var` must not
@@ -110,8 +114,10 @@ static struct err own_folder(int fd, const struct identity *id, mode_t mode, boo
     if (fstat(fd, &st) != 0)
         return err_sys(errno, "look at folder");
     if (id->change && st.st_uid != id->uid) {
-        if (!made && !(st.st_uid == 0 && identity_folder_empty(fd, ".")))
-            return err_make(ERR_DENIED, "folder of another user");
+        int sys = 0;
+
+        if (!made && !(st.st_uid == 0 && identity_folder_empty(fd, ".", &sys)))
+            return sys != 0 ? err_sys(sys, "look into folder") : err_make(ERR_DENIED, "folder of another user");
         if (fchown(fd, id->uid, id->gid) != 0)
             return err_sys(errno, "change owner of folder");
     } else if (st.st_uid != id->uid) {

@@ -31,7 +31,8 @@ MUST_CHECK struct err identity_folder(const struct identity *id, const char *pat
 
 /* mkdir -p, and opens it; *made tells whether the last part is new. */
 MUST_CHECK struct err identity_make_folder(const char *path, mode_t mode, bool *made, int *fd);
-bool identity_folder_empty(int fd, const char *but); /* an entry of that name does not count */
+/* An entry called `but` does not count. *sys is errno when it could not be looked into, else 0. */
+bool identity_folder_empty(int fd, const char *but, int *sys);
 /* A folder or an empty file of `id` inside the open folder `at`; never through
  * a symbolic link. What is there must be its own, or root's and empty. */
 MUST_CHECK struct err identity_subfolder(const struct identity *id, int at, const char *name,

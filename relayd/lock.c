@@ -28,7 +28,9 @@ static struct err open_lock(const char *state_dir, int flags, int *out, struct b
     fd = open(buf_cstr(&path), flags | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
     if (fd < 0)
         e = err_sys(errno, "open lock file");
-    else if (fstat(fd, &st) != 0 || !S_ISREG(st.st_mode))
+    else if (fstat(fd, &st) != 0)
+        e = err_sys(errno, "look at lock file");
+    else if (!S_ISREG(st.st_mode))
         e = err_make(ERR_CORRUPT, "open lock file");
     if (err_failed(e)) {
         char text[256];

@@ -5,6 +5,7 @@
 #include "relayd/parent.h"
 #include "relayd/settings.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -61,6 +62,8 @@ static int run_child(const struct process_kind_info *kind)
     const char *title = kind->title;
     struct stat st;
 
+    if (fstat(CHANNEL_CHILD_FD, &st) != 0 && errno != EBADF)
+        return EX_OSERR;
     if (fstat(CHANNEL_CHILD_FD, &st) != 0 || !S_ISSOCK(st.st_mode)) {
         fprintf(stderr, "%s: is started by relayd only\n", title);
         return EX_USAGE;

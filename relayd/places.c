@@ -37,18 +37,21 @@ static struct err find_users(struct tree *t, const struct settings *st, struct b
     return ERR_OK;
 }
 
-static bool has_our_lock(int at, const struct identity *engine)
+static bool has_our_lock(int at, const struct identity *engine, int *sys)
 {
     struct stat st;
 
-    return fstatat(at, LOCK_NAME, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode) &&
-           st.st_uid == engine->uid;
+    if (fstatat(at, LOCK_NAME, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+        *sys = errno != ENOENT ? errno : *sys;
+        return false;
+    }
+    return S_ISREG(st.st_mode) && st.st_uid == engine->uid;
 }
 
 /* Nothing in it but what the parent itself may have put there before. */
-static bool is_fresh(int at)
+static bool is_fresh(int at, int *sys)
 {
-    return identity_folder_empty(at, "keys");
+    return identity_folder_empty(at, "keys", sys);
 }
 
 /* `state_dir /var` must not make /var ours: a folder with something in it is
@@ -57,11 +60,12 @@ static bool is_fresh(int at)
 static struct err claim_state(int at, const struct identity *engine)
 {
     struct stat st;
+    int sys = 0;
 
     if (fstat(at, &st) != 0)
         return err_sys(errno, "look at folder");
-    if (st.st_uid != engine->uid && (st.st_uid != 0 || (!is_fresh(at) && !has_our_lock(at, engine))))
-        return err_make(ERR_DENIED, "folder of another user");
+    if (st.st_uid != engine->uid && (st.st_uid != 0 || (!is_fresh(at, &sys) && !has_our_lock(at, engine, &sys))))
+        return sys != 0 ? err_sys(sys, "look into folder") : err_make(ERR_DENIED, "folder of another user");
     if (st.st_uid != 0 && fchown(at, 0, 0) != 0)
         return err_sys(errno, "change owner of folder");
     if ((st.st_mode & 07777) != STATE_MODE && fchmod(at, STATE_MODE) != 0)
