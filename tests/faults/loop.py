@@ -89,6 +89,8 @@ def points_of(stacks, calls, options):
                 if wanted(phase, process, kind):
                     points.append(Point(phase, process, kind, sticky, hash=h, frames=tuple(frames)))
     every = options.every if options.points is None else max(1, len(points) // options.points)
+    if options.stacks:
+        points = [p for p in points if f"{p.hash:016x}" in options.stacks]
     return points[options.offset % every :: every][: options.points]
 
 
@@ -215,6 +217,7 @@ def arguments(words=None):
     parser.add_argument("--points", type=int, help="so many, evenly chosen, instead of each K-th")
     parser.add_argument("--rounds", type=int, default=3, help="times that the calls are counted")
     parser.add_argument("--jobs", type=int, default=3, help="trees at a time")
+    parser.add_argument("--stacks", type=lambda text: text.split(","), help="these only")
     parser.add_argument("--logs", action="store_true", help="show the log of what failed")
     for name, all_of in (("phases", PHASES), ("processes", PROCESSES), ("kinds", KINDS), ("modes", MODES)):
         parser.add_argument(f"--{name}", type=lambda text: text.split(","), default=list(all_of))

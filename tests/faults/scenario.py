@@ -194,6 +194,8 @@ class Lab:
             work(sent)
         except TimeoutError:
             outcome.problems.append(f"no answer to {sent.token} within {PATIENCE} s")
+        except AssertionError as problem:
+            outcome.problems.append(str(problem))
         except (OSError, EOFError, ValueError, ssl.SSLError):
             pass  # cut: what has no 250 is nobody's promise
         outcome.slowest = max(outcome.slowest, time.monotonic() - began)
@@ -365,7 +367,7 @@ class Lab:
         """As a service manager would: ended, if it still runs, and started again."""
         try:
             if self.tree.process.running():
-                self.tree.stop(20)
+                self.tree.stop(35)
         except (AssertionError, wait.Late) as problem:
             outcome.problems.append(f"end: {str(problem)[:300]}")
         try:
