@@ -43,6 +43,15 @@ static void add_base64(struct buf *out, const unsigned char *bytes, size_t len)
     buf_extend(out, (size_t)EVP_EncodeBlock((unsigned char *)room, bytes, (int)len));
 }
 
+/* What OpenSSL could not do for want of memory says nothing about the key. */
+static struct err unreadable(const char *what)
+{
+    for (unsigned long code; (code = ERR_get_error()) != 0;)
+        if (ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE)
+            return err_sys(ENOMEM, "read a key");
+    return err_make(ERR_SYNTAX, what);
+}
+
 static struct err read_public(EVP_PKEY *key, struct keypair_public *out)
 {
     unsigned char raw[32];
@@ -54,7 +63,7 @@ static struct err read_public(EVP_PKEY *key, struct keypair_public *out)
     if (EVP_PKEY_get_base_id(key) == EVP_PKEY_ED25519) {
         out->kind = KEYPAIR_ED25519;
         if (EVP_PKEY_get_raw_public_key(key, raw, &raw_len) != 1)
-            return err_make(ERR_SYNTAX, "its public half can't be read");
+            return unreadable("its public half can't be read");
         add_base64(&out->base64, raw, raw_len);
         return ERR_OK;
     }
@@ -63,7 +72,7 @@ static struct err read_public(EVP_PKEY *key, struct keypair_public *out)
     out->kind = KEYPAIR_RSA;
     len = i2d_PUBKEY(key, &der);
     if (len <= 0)
-        return err_make(ERR_SYNTAX, "its public half can't be read");
+        return unreadable("its public half can't be read");
     add_base64(&out->base64, der, (size_t)len);
     OPENSSL_free(der);
     return ERR_OK;
@@ -89,7 +98,7 @@ struct err keypair_read(struct slice pem, struct keypair_public *out)
     else if (encrypted)
         e = err_make(ERR_SYNTAX, "it is encrypted with a passphrase");
     else
-        e = err_make(ERR_SYNTAX, "it holds no private key in PEM form");
+        e = unreadable("it holds no private key in PEM form");
     EVP_PKEY_free(key);
     BIO_free(bio);
     ERR_clear_error();

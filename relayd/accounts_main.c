@@ -129,7 +129,7 @@ static struct err start(struct helper *h, struct loop *l, const struct settings 
         buf_printf(why, "the users in %s/accounts: %s", st->state_dir, err_text(e, text, sizeof text));
         if (e.kind == ERR_BUSY)
             *exit_code = EX_TEMPFAIL;
-        else if (e.kind == ERR_VERSION || e.kind == ERR_SYSTEM)
+        else if (e.kind == ERR_VERSION || (e.kind == ERR_SYSTEM && e.sys != 0))
             *exit_code = process_exit_code(e, EX_CANTCREAT);
         return e;
     }

@@ -195,7 +195,7 @@ static struct err start(struct engine *en, struct channel_message *m)
     struct diagnostics d = { 0 };
     struct settings *settings = NULL;
     struct err e = generation_settings(m->bundle_fd, &d, &settings);
-    int exit_code = process_exit_code(e, EX_CONFIG);
+    int exit_code = EX_OSERR; /* the parent found the configuration good */
     char text[256];
 
     if (err_failed(e)) {

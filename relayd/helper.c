@@ -97,11 +97,10 @@ static struct err start(struct helper *h, const struct channel_message *m)
     struct buf why = { 0 };
     struct settings *st = NULL;
     struct err e = load(h, m, &st, &why);
-    int exit_code = process_exit_code(e, EX_CONFIG);
+    int exit_code = EX_OSERR; /* the parent found the configuration good */
 
     if (!err_failed(e)) {
         take(h, st);
-        exit_code = EX_OSERR;
         e = h->ops->start(h, h->loop, st, &h->server, &exit_code, &why);
     }
     if (err_failed(e)) {

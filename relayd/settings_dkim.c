@@ -13,12 +13,13 @@
 
 /* ---- the public half ------------------------------------------------------------ */
 
-static const char *publish(struct slice pem, struct buf *record)
+static const char *publish(struct bundle *b, struct slice pem, struct buf *record)
 {
     struct keypair_public pub;
     struct err e = keypair_read(pem, &pub);
     const char *problem = err_failed(e) ? e.what : NULL;
 
+    bundle_trouble(b, e.sys);
     if (problem == NULL && pub.kind == KEYPAIR_RSA && pub.bits < RSA_BITS_MIN)
         problem = "an RSA key of less than 1024 bits is not accepted by anybody";
     if (problem == NULL)
@@ -40,7 +41,7 @@ void settings_publish_keys(struct bundle *b)
         if (b->entries[i].kind != BUNDLE_KEY || bundle_find(b, BUNDLE_PUBLIC, slice_str(path)) != NULL)
             continue;
         if (problem == NULL)
-            problem = publish(buf_bytes(&b->entries[i].bytes), &record);
+            problem = publish(b, buf_bytes(&b->entries[i].bytes), &record);
         b->entries[i].readers = CONF_FOR(PROCESS_SIGN);
         if (err_failed(bundle_add(b, BUNDLE_PUBLIC, path, buf_bytes(&record), problem)))
             b->entries[i].problem = mem_str("there are too many files"); /* else nobody would miss it */
