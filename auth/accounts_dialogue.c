@@ -398,6 +398,10 @@ static void take_step(struct dialogue *d, const struct accounts_wire *w)
         else
             fail(d, step.why);
         break;
+    case SASL_UNABLE: /* no reason to count it against him */
+        log_warning("accounts", "a login can't be checked: %s", step.why);
+        end(d, ACCOUNTS_TEMPFAIL);
+        break;
     }
 }
 

@@ -271,6 +271,9 @@ static void library_step(struct sasl_session *s, struct slice response, struct s
         *out = (struct sasl_step){ .state = SASL_CHALLENGE, .challenge = slice_make(s->challenge, s->challenge_len) };
         if (!s->mechanism->client_first)
             out->challenge = login_challenge(out->challenge);
+    } else if (rc == GSASL_MALLOC_ERROR || rc == GSASL_CRYPTO_ERROR) {
+        failed(out, gsasl_strerror(rc));
+        out->state = SASL_UNABLE;
     } else {
         failed(out, rc == GSASL_AUTHENTICATION_ERROR ? "authentication failure" : gsasl_strerror(rc));
         if (s->authid == NULL)

@@ -18,6 +18,7 @@ enum sasl_state {
     SASL_VERIFY,    /* authid, authzid and password are the client's word */
     SASL_PROVEN,    /* authid is who he says (EXTERNAL: authid is the certificate's name) */
     SASL_FAILED,    /* a wrong proof, or not what the mechanism wants */
+    SASL_UNABLE,    /* the library ran out of memory: nothing is known of the proof */
 };
 
 struct sasl_step {
@@ -25,7 +26,7 @@ struct sasl_step {
     struct slice challenge;       /* the session's, until the next step */
     const char *authid, *authzid; /* the session's; authzid "" or authid when the client gave none */
     struct slice password;        /* the session's: wiped with it */
-    const char *why;              /* SASL_FAILED: for the log */
+    const char *why;              /* SASL_FAILED, SASL_UNABLE: for the log */
 };
 
 /* The keys of that user. For one that does not exist: such as cannot be told

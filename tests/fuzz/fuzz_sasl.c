@@ -74,6 +74,7 @@ static void check_step(const struct sasl_step *step, const char *mechanism)
             abort();
         return;
     case SASL_FAILED:
+    case SASL_UNABLE:
         if (step->why == NULL)
             abort();
         return;

@@ -4,7 +4,21 @@
 #include "auth/sasl.h"
 #include "base/base64.h"
 
+#include <dlfcn.h>
 #include <gsasl.h>
+
+/* Stands before the library's. */
+static int step_fails; /* with that, once */
+
+int gsasl_step(Gsasl_session *session, const char *in, size_t in_len, char **out, size_t *out_len)
+{
+    int (*real)(Gsasl_session *, const char *, size_t, char **, size_t *) =
+        (int (*)(Gsasl_session *, const char *, size_t, char **, size_t *))dlsym(RTLD_NEXT, "gsasl_step");
+    int rc = step_fails;
+
+    step_fails = 0;
+    return rc != 0 ? rc : real(session, in, in_len, out, out_len);
+}
 
 static const char binding[] = "0123456789abcdef0123456789ABCDEF";
 
@@ -98,6 +112,18 @@ static void test_plain(void **state)
     assert_int_equal(s.state, SASL_VERIFY);
     assert_string_equal(s.authzid, "ann");
     assert_slice_str(s.password, "pen cil");
+}
+
+/* It is not his password that was wrong. */
+static void test_36_library_without_memory(void **state)
+{
+    struct fixture *f = *state;
+
+    begin(f, "PLAIN", SLICE_EMPTY, NULL);
+    step_fails = GSASL_MALLOC_ERROR;
+    assert_int_equal(step(f, SLICE("\0joe\0pencil")).state, SASL_UNABLE);
+    begin(f, "PLAIN", SLICE_EMPTY, NULL);
+    assert_int_equal(step(f, SLICE("\0joe\0pencil")).state, SASL_VERIFY);
 }
 
 static void test_plain_malformed(void **state)
@@ -326,6 +352,7 @@ int main(void)
         cmocka_unit_test(test_names),
         EACH(test_plain),
         EACH(test_plain_malformed),
+        EACH(test_36_library_without_memory),
         EACH(test_login),
         EACH(test_external),
         EACH(test_scram),
