@@ -373,7 +373,7 @@ struct err blob_open_file(const char *path, uint64_t id, int *fd)
 /* The names of the subfolders must be as durable as what goes into them. */
 static struct err folders_make(struct blobs *b)
 {
-    int up;
+    int up, rc;
 
     for (unsigned i = 0; i < FOLDERS; i++) {
         char name[3];
@@ -387,14 +387,11 @@ static struct err folders_make(struct blobs *b)
     if (fsync(b->root) < 0)
         return err_sys(errno, "sync body folders");
     up = openat(b->root, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (up >= 0) {
-        int rc = fsync(up);
-
-        close(up);
-        if (rc < 0)
-            return err_sys(errno, "sync body folders");
-    }
-    return ERR_OK;
+    if (up < 0) /* it may be for root alone, whose parent process synced it */
+        return err_sys_may_pass(errno) ? err_sys(errno, "open the folder above the body folders") : ERR_OK;
+    rc = fsync(up) < 0 ? errno : 0;
+    close(up);
+    return rc == 0 ? ERR_OK : err_sys(rc, "sync body folders");
 }
 
 static struct err threads_start(struct blobs *b)

@@ -112,7 +112,7 @@ size_t writer_turn(struct store *s, size_t max_jobs); /* one batch of what is pe
 void writer_probe_if_due(struct store *s);
 
 /* reader.c */
-void readers_start(struct store *s);
+MUST_CHECK struct err readers_start(struct store *s);
 void readers_stop(struct store *s);
 void readers_submit(struct store *s, struct store_job *j);
 void readers_forget_txns(struct store *s); /* with the gate shut */

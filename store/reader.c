@@ -71,16 +71,21 @@ static void *reader_main(void *arg)
     return NULL;
 }
 
-void readers_start(struct store *s)
+struct err readers_start(struct store *s)
 {
+    unsigned want = s->opt.readers;
+
     s->readers = mem_zero(s->opt.readers, sizeof *s->readers);
-    for (unsigned i = 0; i < s->opt.readers; i++) {
-        s->readers[i].store = s;
-        if (pthread_create(&s->readers[i].thread, NULL, reader_main, &s->readers[i]) != 0) {
-            log_write(LOG_LEVEL_FATAL, "store", "cannot start a reader thread");
-            abort();
+    for (s->opt.readers = 0; s->opt.readers < want; s->opt.readers++) {
+        struct reader *r = &s->readers[s->opt.readers];
+
+        r->store = s;
+        if (pthread_create(&r->thread, NULL, reader_main, r) != 0) {
+            readers_stop(s);
+            return err_make(ERR_SYSTEM, "start a reader thread");
         }
     }
+    return ERR_OK;
 }
 
 void readers_stop(struct store *s)

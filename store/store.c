@@ -89,11 +89,14 @@ struct err store_open(const struct store_options *opt, struct store **out)
         space_check(s);
     }
     if (!opt->stepped) {
-        readers_start(s);
-        if (!opt->read_only && pthread_create(&s->writer, NULL, writer_main, s) != 0) {
+        e = readers_start(s);
+        if (!err_failed(e) && !opt->read_only && pthread_create(&s->writer, NULL, writer_main, s) != 0) {
             readers_stop(s);
+            e = err_make(ERR_SYSTEM, "start store thread");
+        }
+        if (err_failed(e)) {
             store_free(s);
-            return err_make(ERR_SYSTEM, "start store thread");
+            return e;
         }
     }
     *out = s;

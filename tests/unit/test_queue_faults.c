@@ -8,60 +8,74 @@
  *
  * The linker puts our functions in front of the store's (--wrap).
  */
+#include "tests/unit/failing_calls.h"
 #include "tests/unit/queue_fixture.h"
 
 #include "base/log.h"
 #include "queue/history.h"
-
-#include <errno.h>
+#include "store/blob.h"
 
 #define MESSAGES 5
 
-static struct {
-    bool armed, sticky;
-    unsigned skip;  /* so many pass first */
-    unsigned calls; /* since it was armed */
-    unsigned hits;
-} fault;
-
-static bool fault_hits(void)
-{
-    if (!fault.armed)
-        return false;
-    if (fault.calls++ < fault.skip || (fault.hits > 0 && !fault.sticky))
-        return false;
-    fault.hits++;
-    return true;
-}
-
 #define FAILING ((struct err){ .kind = ERR_IO, .sys = EIO, .what = "a call that fails in a test" })
 
-#define WRAP(name, parameters, arguments)                                                          \
-    struct err __real_##name parameters;                                                           \
-    struct err __wrap_##name parameters;                                                           \
-    struct err __wrap_##name parameters                                                            \
+WRAP(struct err, store_open, (const struct store_options *opt, struct store **out),
+     (opt, out), FAILING)
+WRAP(struct err, store_snapshot, (struct store *s, struct store_txn **out),
+     (s, out), FAILING)
+WRAP(struct err, store_get, (struct store_txn *t, unsigned table, struct slice key, struct slice *out),
+     (t, table, key, out), FAILING)
+WRAP(struct err, store_put, (struct store_txn *t, unsigned table, struct slice key, struct slice value),
+     (t, table, key, value), FAILING)
+WRAP(struct err, store_put_room, (struct store_txn *t, unsigned table, struct slice key, size_t len, char **room),
+     (t, table, key, len, room), FAILING)
+WRAP(struct err, store_append_room, (struct store_txn *t, unsigned table, struct slice key, size_t len, char **room),
+     (t, table, key, len, room), FAILING)
+WRAP(struct err, store_delete, (struct store_txn *t, unsigned table, struct slice key),
+     (t, table, key), FAILING)
+WRAP(struct err, store_delete_prefix, (struct store_txn *t, unsigned table, struct slice prefix, size_t *count),
+     (t, table, prefix, count), FAILING)
+WRAP(struct err, store_cursor_open, (struct store_txn *t, unsigned table, struct store_cursor **out),
+     (t, table, out), FAILING)
+WRAP(struct err, store_cursor_seek, (struct store_cursor *c, struct slice key, struct slice *k, struct slice *v),
+     (c, key, k, v), FAILING)
+WRAP(struct err, store_cursor_last, (struct store_cursor *c, struct slice *k, struct slice *v),
+     (c, k, v), FAILING)
+WRAP(struct err, store_cursor_next, (struct store_cursor *c, struct slice *k, struct slice *v),
+     (c, k, v), FAILING)
+WRAP(struct err, store_cursor_prev, (struct store_cursor *c, struct slice *k, struct slice *v),
+     (c, k, v), FAILING)
+WRAP(struct err, store_cursor_delete, (struct store_cursor *c),
+     (c), FAILING)
+WRAP(struct err, blobs_open, (const struct blobs_options *opt, struct blobs **out),
+     (opt, out), FAILING)
+
+/* What the threads of body files answer. */
+static void tell_failed(struct post *p)
+{
+    struct blob_op *op = container_of(p, struct blob_op, post);
+
+    op->result = FAILING;
+    op->done(op, op->result);
+}
+
+#define WRAP_BLOB(name)                                                                            \
+    void __real_##name(struct blobs *b, struct blob_op *op);                                       \
+    void __wrap_##name(struct blobs *b, struct blob_op *op);                                       \
+    void __wrap_##name(struct blobs *b, struct blob_op *op)                                        \
     {                                                                                              \
-        return fault_hits() ? FAILING : __real_##name arguments;                                   \
+        if (!fault_hits(#name)) {                                                                  \
+            __real_##name(b, op);                                                                  \
+            return;                                                                                \
+        }                                                                                          \
+        op->post.run = tell_failed;                                                                \
+        loop_post(op->home, &op->post);                                                            \
     }
 
-WRAP(store_open, (const struct store_options *opt, struct store **out), (opt, out))
-WRAP(store_snapshot, (struct store *s, struct store_txn **out), (s, out))
-WRAP(store_get, (struct store_txn *t, unsigned table, struct slice key, struct slice *out), (t, table, key, out))
-WRAP(store_put, (struct store_txn *t, unsigned table, struct slice key, struct slice value), (t, table, key, value))
-WRAP(store_put_room, (struct store_txn *t, unsigned table, struct slice key, size_t len, char **room),
-     (t, table, key, len, room))
-WRAP(store_append_room, (struct store_txn *t, unsigned table, struct slice key, size_t len, char **room),
-     (t, table, key, len, room))
-WRAP(store_delete, (struct store_txn *t, unsigned table, struct slice key), (t, table, key))
-WRAP(store_delete_prefix, (struct store_txn *t, unsigned table, struct slice prefix, size_t *count),
-     (t, table, prefix, count))
-WRAP(store_cursor_open, (struct store_txn *t, unsigned table, struct store_cursor **out), (t, table, out))
-WRAP(store_cursor_seek, (struct store_cursor *c, struct slice key, struct slice *k, struct slice *v), (c, key, k, v))
-WRAP(store_cursor_last, (struct store_cursor *c, struct slice *k, struct slice *v), (c, k, v))
-WRAP(store_cursor_next, (struct store_cursor *c, struct slice *k, struct slice *v), (c, k, v))
-WRAP(store_cursor_prev, (struct store_cursor *c, struct slice *k, struct slice *v), (c, k, v))
-WRAP(store_cursor_delete, (struct store_cursor *c), (c))
-WRAP(blobs_open, (const struct blobs_options *opt, struct blobs **out), (opt, out))
+WRAP_BLOB(blob_append)
+WRAP_BLOB(blob_seal)
+WRAP_BLOB(blob_read)
+WRAP_BLOB(blob_unlink)
 
 /* ---- what is played ---------------------------------------------------------------- */
 
@@ -317,10 +331,7 @@ static void play_with_faults(bool sticky)
 
     for (bool hit = true; hit; visited++) {
         begin_anew(l);
-        fault.hits = fault.calls = 0;
-        fault.skip = visited;
-        fault.sticky = sticky;
-        fault.armed = true;
+        fault_arm(visited, sticky, EIO);
         live(l);
         fault.armed = false;
         hit = fault.hits > 0;

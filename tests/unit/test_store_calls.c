@@ -9,6 +9,7 @@
  * The linker puts our functions in front of the libraries' (--wrap).
  * test_store_faults.c is about what happens below LMDB, to its writes.
  */
+#include "tests/unit/failing_calls.h"
 #include "tests/unit/store_fake.h"
 
 #include "base/log.h"
@@ -16,41 +17,14 @@
 #include "store/store.h"
 
 #include <dirent.h>
-#include <errno.h>
 #include <fcntl.h>
 #include <lmdb.h>
+#include <pthread.h>
 #include <stdarg.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #define KEYS 6
-
-static struct {
-    bool armed, sticky;
-    unsigned skip;
-    unsigned calls;
-    unsigned hits;
-    int error; /* of LMDB when negative */
-} fault;
-
-static bool fault_hits(void)
-{
-    if (!fault.armed)
-        return false;
-    if (fault.calls++ < fault.skip || (fault.hits > 0 && !fault.sticky))
-        return false;
-    fault.hits++;
-    errno = fault.error > 0 ? fault.error : EIO;
-    return true;
-}
-
-#define WRAP(type, name, parameters, arguments, failed)                                            \
-    type __real_##name parameters;                                                                 \
-    type __wrap_##name parameters;                                                                 \
-    type __wrap_##name parameters                                                                  \
-    {                                                                                              \
-        return fault_hits() ? (failed) : __real_##name arguments;                                  \
-    }
 
 WRAP(int, mdb_env_create, (MDB_env **env), (env), fault.error)
 WRAP(int, mdb_env_open, (MDB_env *env, const char *path, unsigned flags, mdb_mode_t mode), (env, path, flags, mode),
@@ -78,13 +52,23 @@ WRAP(int, statvfs64, (const char *path, struct statvfs *out), (path, out), -1)
 WRAP(DIR *, fdopendir, (int fd), (fd), NULL)
 WRAP(ssize_t, write, (int fd, const void *bytes, size_t len), (fd, bytes, len), -1)
 WRAP(ssize_t, pread64, (int fd, void *bytes, size_t len, off_t at), (fd, bytes, len, at), -1)
+WRAP(ssize_t, pwrite64, (int fd, const void *bytes, size_t len, off_t at), (fd, bytes, len, at), -1)
+WRAP(int, stat64, (const char *path, struct stat *st), (path, st), -1)
+WRAP(int, fstat64, (int fd, struct stat *st), (fd, st), -1)
+WRAP(int, ftruncate64, (int fd, off_t size), (fd, size), -1)
+WRAP(struct dirent *, readdir64, (DIR *dir), (dir), NULL)
+WRAP(int, pthread_create, (pthread_t *t, const pthread_attr_t *a, void *(*run)(void *), void *arg), (t, a, run, arg),
+     EAGAIN)
+/* That they are made, and believed, is the test's concern; what a disk does is not. */
+WRAP_AS(int, fsync, (int fd), -1, 0)
+WRAP_AS(int, fdatasync, (int fd), -1, 0)
 
 /* As LMDB does: the transaction is over all the same. */
 int __real_mdb_txn_commit(MDB_txn *txn);
 int __wrap_mdb_txn_commit(MDB_txn *txn);
 int __wrap_mdb_txn_commit(MDB_txn *txn)
 {
-    if (!fault_hits())
+    if (!fault_hits("mdb_txn_commit"))
         return __real_mdb_txn_commit(txn);
     mdb_txn_abort(txn);
     return fault.error;
@@ -101,7 +85,7 @@ int __wrap_open64(const char *path, int flags, ...)
     if ((flags & O_CREAT) != 0)
         mode = va_arg(ap, mode_t);
     va_end(ap);
-    return fault_hits() ? -1 : __real_open64(path, flags, mode);
+    return fault_hits("open64") ? -1 : __real_open64(path, flags, mode);
 }
 
 int __real_openat64(int dir, const char *path, int flags, ...);
@@ -115,7 +99,7 @@ int __wrap_openat64(int dir, const char *path, int flags, ...)
     if ((flags & O_CREAT) != 0)
         mode = va_arg(ap, mode_t);
     va_end(ap);
-    return fault_hits() ? -1 : __real_openat64(dir, path, flags, mode);
+    return fault_hits("openat64") ? -1 : __real_openat64(dir, path, flags, mode);
 }
 
 /* ---- jobs ------------------------------------------------------------------------------ */
@@ -130,6 +114,7 @@ struct fix {
     bool there[KEYS];
     uint64_t body; /* the id of a play's body that is to stay; ids are never used again */
     bool sealed;
+    uint64_t many; /* the id of what is to be whole when there were many; 0: body */
 };
 
 enum work_kind { PUT, PUT_ROOM, APPEND, DELETE, DELETE_PREFIX, WALK, WALK_AND_DELETE };
@@ -236,7 +221,7 @@ static bool blob(struct fix *f, void (*call)(struct blobs *b, struct blob_op *op
 
     buf_add_str(&w.op.bytes, call == blob_append ? "bytes of a body" : "");
     call(f->blobs, &w.op);
-    fake_turn(&f->loop);
+    fake_run_until(&f->loop, &w.done, 1);
     assert_int_equal(w.done, 1);
     buf_release(&w.op.bytes);
     if (w.op.fd >= 0)
@@ -249,11 +234,14 @@ static bool stays(void *ctx, uint64_t id)
     return id == ((struct fix *)ctx)->body;
 }
 
-static struct err open_store(struct fix *f, bool read_only, bool compact)
+enum how { STEPPED = 0, READ_ONLY = 1, COMPACT = 2, THREADS = 4 };
+
+static struct err open_store(struct fix *f, unsigned how)
 {
     static const char *const tables[] = { "a", "b" };
     struct store_options opt = { .path = f->store_path, .tables = tables, .table_count = 2, .clock = &f->clock,
-                                 .read_only = read_only, .compact = compact, .stepped = true };
+                                 .read_only = (how & READ_ONLY) != 0, .compact = (how & COMPACT) != 0,
+                                 .stepped = (how & THREADS) == 0, .readers = 2 };
 
     return store_open(&opt, &f->store);
 }
@@ -264,7 +252,7 @@ static void use_store(struct fix *f)
     struct slice v;
     char key[8];
 
-    if (err_failed(open_store(f, false, false)))
+    if (err_failed(open_store(f, STEPPED)))
         return;
     f->there[0] = work(f, PUT, 0);
     f->there[1] = work(f, PUT, 1);
@@ -281,7 +269,7 @@ static void use_store(struct fix *f)
     f->there[5] = work(f, PUT, 5);
     store_close(f->store);
     f->store = NULL;
-    if (err_failed(open_store(f, true, false)))
+    if (err_failed(open_store(f, READ_ONLY)))
         return;
     if (!err_failed(store_snapshot(f->store, &t))) {
         struct err e = store_get(t, 0, key_of(5, key), &v);
@@ -292,29 +280,67 @@ static void use_store(struct fix *f)
 }
 
 /* A file that is mostly empty, which the next start writes anew. */
-static void use_compaction(struct fix *f)
+static void make_hollow(struct fix *f)
 {
     struct buf file = { 0 };
 
     fault.armed = false;
-    assert_ok(open_store(f, false, false));
+    assert_ok(open_store(f, STEPPED));
     for (unsigned n = 0; n < KEYS; n++)
         f->there[n] = work(f, PUT, n);
     store_close(f->store);
     f->store = NULL;
     buf_printf(&file, "%s/data.mdb", f->store_path);
     assert_int_equal(truncate(buf_cstr(&file), 300 * (off_t)MIB), 0);
-    fault.armed = true;
-    if (!err_failed(open_store(f, false, true)))
-        f->there[0] = !work(f, DELETE, 0);
     buf_release(&file);
+    fault.armed = true;
 }
 
-static void use_blobs(struct fix *f)
+static void use_compaction(struct fix *f)
+{
+    make_hollow(f);
+    if (!err_failed(open_store(f, COMPACT)))
+        f->there[0] = !work(f, DELETE, 0);
+}
+
+/* A start as it is for real, with threads and syncs: of a new store, and of one to compact. */
+static void use_start(struct fix *f)
+{
+    bool good = !err_failed(open_store(f, THREADS));
+
+    fault.armed = false; /* the threads have no part in it */
+    store_close(f->store);
+    f->store = NULL;
+    if (!good)
+        return;
+    scratch_remove(f->store_path);
+    make_hollow(f);
+    if (err_failed(open_store(f, THREADS | COMPACT)))
+        return;
+    fault.armed = false;
+}
+
+/* A commit failed and the store is broken; what it then does to be whole again fails, too. */
+static void use_broken(struct fix *f)
+{
+    struct failing_calls later = fault;
+
+    fault.armed = false;
+    assert_ok(open_store(f, STEPPED));
+    f->there[0] = work(f, PUT, 0);
+    fault_arm(0, false, EIO);
+    fault.only = "mdb_txn_commit";
+    assert_false(work(f, PUT, 1));
+    fault = later;
+    f->there[2] = work(f, PUT, 2);
+    f->there[3] = work(f, PUT, 3);
+}
+
+static void use_bodies(struct fix *f, unsigned threads)
 {
     size_t removed;
 
-    if (err_failed(blobs_open(&(struct blobs_options){ .path = f->blob_path }, &f->blobs)))
+    if (err_failed(blobs_open(&(struct blobs_options){ .path = f->blob_path, .threads = threads }, &f->blobs)))
         return;
     f->sealed = blob(f, blob_append, f->body) && blob(f, blob_append, f->body);
     f->sealed = blob(f, blob_seal, f->body) && f->sealed;
@@ -326,6 +352,37 @@ static void use_blobs(struct fix *f)
     blob(f, blob_seal, f->body + 2);
     if (err_failed(blobs_sweep(f->blobs, stays, f, &removed)))
         return;
+}
+
+static void use_blobs(struct fix *f)
+{
+    use_bodies(f, 0);
+}
+
+static void use_blobs_of_threads(struct fix *f)
+{
+    use_bodies(f, 1);
+}
+
+/* More than are kept open: the oldest is synced and closed, and opened again for its next bytes. */
+static void use_many_blobs(struct fix *f)
+{
+    struct failing_calls later = fault;
+    uint64_t first = f->body;
+    bool whole = true;
+
+    fault.armed = false;
+    assert_ok(blobs_open(&(struct blobs_options){ .path = f->blob_path, .threads = 1 }, &f->blobs));
+    fault = later;
+    for (uint64_t id = first; id < first + 66; id++)
+        whole = blob(f, blob_append, id) && whole;
+    f->sealed = blob(f, blob_append, first) && blob(f, blob_seal, first);
+    if (fault.hits == 0)
+        assert_true(whole && f->sealed);
+    for (uint64_t id = first + 1; id < first + 66; id++)
+        blob(f, blob_unlink, id);
+    f->body += 66;
+    f->many = first;
 }
 
 static void close_all(struct fix *f)
@@ -342,7 +399,7 @@ static void check_store(struct fix *f)
     struct slice v;
     char key[8];
 
-    assert_ok(open_store(f, false, false));
+    assert_ok(open_store(f, STEPPED));
     assert_ok(store_snapshot(f->store, &t));
     for (unsigned n = 0; n < KEYS; n++) {
         bool there = !err_failed(store_get(t, 0, key_of(n, key), &v));
@@ -360,7 +417,7 @@ static void check_blobs(struct fix *f)
 
     if (!f->sealed)
         return;
-    assert_ok(blob_open_file(f->blob_path, f->body, &fd));
+    assert_ok(blob_open_file(f->blob_path, f->many != 0 ? f->many : f->body, &fd));
     assert_int_equal(read(fd, bytes, sizeof bytes), 30);
     close(fd);
 }
@@ -391,13 +448,10 @@ static unsigned play_each(struct fix *f, void (*use)(struct fix *f), void (*chec
     for (bool hit = true; hit; n++) {
         memset(f->there, 0, sizeof f->there);
         f->sealed = false;
+        f->many = 0;
         f->body += 3;
         scratch_remove(f->store_path);
-        fault.hits = fault.calls = 0;
-        fault.skip = n;
-        fault.sticky = sticky;
-        fault.error = error;
-        fault.armed = true;
+        fault_arm(n, sticky, error);
         use(f);
         fault.armed = false;
         close_all(f);
@@ -408,7 +462,7 @@ static unsigned play_each(struct fix *f, void (*use)(struct fix *f), void (*chec
     return n - 1;
 }
 
-/* With the first `kinds` of the errors. */
+/* With the first `kinds` of the errors; 0: with the first alone, and once only. */
 static void play(void (*use)(struct fix *f), void (*check)(struct fix *f), size_t kinds, unsigned at_least)
 {
     static const int errors[] = { EIO, ENOSPC, ENOMEM, MDB_MAP_FULL, MDB_CORRUPTED, MDB_PANIC };
@@ -420,11 +474,14 @@ static void play(void (*use)(struct fix *f), void (*check)(struct fix *f), size_
     f.loop.loop.clock = &f.clock;
     f.store_path = below(f.path, "store");
     f.blob_path = below(f.path, "body");
+    if (kinds == 0)
+        visited += play_each(&f, use, check, EIO, false);
     for (size_t i = 0; i < kinds; i++) {
         visited += play_each(&f, use, check, errors[i], false);
         visited += play_each(&f, use, check, errors[i], true);
     }
-    visited += play_each(&f, use, check, EINTR, false); /* for ever it would be waited for */
+    if (kinds > 0)
+        visited += play_each(&f, use, check, EINTR, false); /* for ever it would be waited for */
     print_message("# %u calls failed\n", visited);
     assert_in_range(visited, at_least, 1000000);
     scratch_remove(f.path);
@@ -443,9 +500,56 @@ static void compaction(void **state)
     play(use_compaction, check_store, 6, 200);
 }
 
+static void starts(void **state)
+{
+    play(use_start, check_store, 1, 50);
+}
+
+static void mending(void **state)
+{
+    play(use_broken, check_store, 6, 100);
+}
+
 static void body_files(void **state)
 {
     play(use_blobs, check_blobs, 1, 500); /* 256 folders are opened each time */
+}
+
+static void body_files_of_threads(void **state)
+{
+    play(use_blobs_of_threads, check_blobs, 0, 500);
+}
+
+static void many_body_files(void **state)
+{
+    play(use_many_blobs, check_blobs, 1, 200);
+}
+
+/* What others put there is left alone. */
+static void foreign_names(void **state)
+{
+    static const char *const names[] = { "note", "0123456789abcdeX", "0123456789abcdef" };
+    char *path = scratch_make();
+    struct fix f = { .body = 7 };
+    size_t removed;
+    int fd;
+
+    assert_ok(blobs_open(&(struct blobs_options){ .path = path }, &f.blobs));
+    for (size_t i = 0; i < countof(names); i++) {
+        struct buf file = { 0 };
+
+        buf_printf(&file, "%s/ef/%s", path, names[i]);
+        fd = open(buf_cstr(&file), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        assert_true(fd >= 0);
+        close(fd);
+        buf_release(&file);
+    }
+    assert_ok(blobs_sweep(f.blobs, stays, &f, &removed));
+    assert_int_equal(removed, 1);
+    blobs_close(f.blobs);
+    assert_err(blob_open_file("/nonexistent", 7, &fd), ERR_NOT_FOUND);
+    scratch_remove(path);
+    free(path);
 }
 
 int main(void)
@@ -453,7 +557,12 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tables),
         cmocka_unit_test(compaction),
+        cmocka_unit_test(starts),
+        cmocka_unit_test(mending),
         cmocka_unit_test(body_files),
+        cmocka_unit_test(body_files_of_threads),
+        cmocka_unit_test(many_body_files),
+        cmocka_unit_test(foreign_names),
     };
 
     log_open("test", LOG_LEVEL_FATAL); /* thousands of complaints are expected */
