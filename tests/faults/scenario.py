@@ -365,11 +365,12 @@ class Lab:
 
     def renew(self, outcome):
         """As a service manager would: ended, if it still runs, and started again."""
-        try:
-            if self.tree.process.running():
-                self.tree.stop(35)
-        except (AssertionError, wait.Late) as problem:
-            outcome.problems.append(f"end: {str(problem)[:300]}")
+        ended = self.tree.process.running()
+        code = self.tree.process.stop(35)
+        if ended and code != 0:
+            outcome.problems.append(f"told to end, it ended with {code}")
+        if re.search(r"Sanitizer|runtime error:", self.tree.log):
+            outcome.problems.append(self.tree.process.crash_report())
         try:
             self.start()
         except wait.Late as problem:
@@ -481,10 +482,11 @@ class Lab:
     def describe(renewed, died, log, outcome):
         if renewed == "does not work":
             outcome.problems.append("does not work without a restart")
-        if "Assertion" in log:
+        in_libraries = outcome.point.kind in ("library_memory", "crypto_memory")
+        if "Assertion" in log and not in_libraries:
             outcome.problems.append("an assertion failed")
         for name, how in died:
-            if how == "signal 11" and outcome.point.kind not in ("library_memory", "crypto_memory"):
+            if how == "signal 11" and not in_libraries:
                 outcome.problems.append(f"{name} was ended by a wild access")
         names = sorted({f"{name} {how}" for name, how in died})
         if renewed == "mended by a reload":
