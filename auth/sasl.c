@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/secret.h"
 
+#include <errno.h>
 #include <gsasl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -261,19 +262,22 @@ static void ended(struct sasl_session *s, struct sasl_step *out)
 
 static void library_step(struct sasl_session *s, struct slice response, struct sasl_step *out)
 {
-    int rc;
+    int rc, sys;
 
     drop_challenge(s);
+    errno = 0;
     rc = gsasl_step(s->lib, response.ptr != NULL ? response.ptr : "", response.len, &s->challenge, &s->challenge_len);
-    if (rc == GSASL_OK) {
+    sys = errno;
+    /* Without memory it may also go on with less, or name another reason. */
+    if (sys == ENOMEM || rc == GSASL_MALLOC_ERROR || rc == GSASL_CRYPTO_ERROR) {
+        failed(out, gsasl_strerror(GSASL_MALLOC_ERROR));
+        out->state = SASL_UNABLE;
+    } else if (rc == GSASL_OK) {
         ended(s, out);
     } else if (rc == GSASL_NEEDS_MORE) {
         *out = (struct sasl_step){ .state = SASL_CHALLENGE, .challenge = slice_make(s->challenge, s->challenge_len) };
         if (!s->mechanism->client_first)
             out->challenge = login_challenge(out->challenge);
-    } else if (rc == GSASL_MALLOC_ERROR || rc == GSASL_CRYPTO_ERROR) {
-        failed(out, gsasl_strerror(rc));
-        out->state = SASL_UNABLE;
     } else {
         failed(out, rc == GSASL_AUTHENTICATION_ERROR ? "authentication failure" : gsasl_strerror(rc));
         if (s->authid == NULL)

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <unistd.h>
 
-__attribute__((noreturn)) static void out_of_memory(void)
+void mem_out(void)
 {
     static const char text[] = "fatal: out of memory\n";
     ssize_t n = write(STDERR_FILENO, text, sizeof text - 1);
@@ -19,7 +19,7 @@ void *mem_alloc(size_t size)
     void *p = malloc(size != 0 ? size : 1);
 
     if (p == NULL)
-        out_of_memory();
+        mem_out();
     return p;
 }
 
@@ -28,7 +28,7 @@ void *mem_zero(size_t count, size_t size)
     void *p = calloc(count != 0 ? count : 1, size != 0 ? size : 1);
 
     if (p == NULL)
-        out_of_memory();
+        mem_out();
     return p;
 }
 
@@ -37,7 +37,7 @@ void *mem_grow(void *ptr, size_t count, size_t size)
     void *p = reallocarray(ptr, count != 0 ? count : 1, size != 0 ? size : 1);
 
     if (p == NULL)
-        out_of_memory();
+        mem_out();
     return p;
 }
 

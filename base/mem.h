@@ -16,6 +16,9 @@ void *mem_grow(void *ptr, size_t count, size_t size) __attribute__((returns_nonn
 char *mem_dup(const void *ptr, size_t len) __attribute__((returns_nonnull)); /* adds a NUL */
 char *mem_str(const char *s) __attribute__((returns_nonnull));
 
+/* For a library that says it has none: the end, as above. */
+void mem_out(void) __attribute__((noreturn));
+
 #define mem_new(type) ((type *)mem_zero(1, sizeof(type)))
 
 #endif

@@ -2,6 +2,8 @@
  * for DNS, names of other scripts, and address literals. */
 #include "mail/domain.h"
 
+#include "base/mem.h"
+
 #include <arpa/inet.h>
 #include <idn2.h>
 #include <stdio.h>
@@ -64,6 +66,7 @@ bool mail_domain_to_ascii(struct slice domain, char out[MAIL_DOMAIN_MAX + 1])
     char text[MAIL_DOMAIN_MAX + 1];
     char *ascii = NULL;
     bool ok;
+    int rc;
 
     if (domain.len > MAIL_DOMAIN_MAX)
         return false;
@@ -73,7 +76,10 @@ bool mail_domain_to_ascii(struct slice domain, char out[MAIL_DOMAIN_MAX + 1])
         return false;
     memcpy(text, domain.ptr, domain.len);
     text[domain.len] = '\0';
-    if (idn2_to_ascii_8z(text, &ascii, IDN2_NONTRANSITIONAL | IDN2_NFC_INPUT) != IDN2_OK)
+    rc = idn2_to_ascii_8z(text, &ascii, IDN2_NONTRANSITIONAL | IDN2_NFC_INPUT);
+    if (rc == IDN2_MALLOC)
+        mem_out(); /* no verdict on the domain: "no" would turn mail away for good */
+    if (rc != IDN2_OK)
         return false;
     ok = copy_lower(slice_str(ascii), out);
     idn2_free(ascii);

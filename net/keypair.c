@@ -1,6 +1,7 @@
 /* net/keypair.c - key files by OpenSSL. */
 #include "net/keypair.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <openssl/bio.h>
 #include <openssl/crypto.h>
@@ -43,9 +44,12 @@ static void add_base64(struct buf *out, const unsigned char *bytes, size_t len)
     buf_extend(out, (size_t)EVP_EncodeBlock((unsigned char *)room, bytes, (int)len));
 }
 
-/* What OpenSSL could not do for want of memory says nothing about the key. */
+/* What OpenSSL could not do for want of memory says nothing about the key. When
+ * it has none to note its errors, errno of malloc() is all there is. */
 static struct err unreadable(const char *what)
 {
+    if (errno == ENOMEM)
+        return err_sys(ENOMEM, "read a key");
     for (unsigned long code; (code = ERR_get_error()) != 0;)
         if (ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE)
             return err_sys(ENOMEM, "read a key");
@@ -88,10 +92,13 @@ static int no_passphrase(char *to, int size, int writing, void *ctx)
 struct err keypair_read(struct slice pem, struct keypair_public *out)
 {
     bool encrypted = false;
-    BIO *bio = pem.len != 0 && pem.len < INT_MAX ? BIO_new_mem_buf(pem.ptr, (int)pem.len) : NULL;
-    EVP_PKEY *key = bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, &encrypted) : NULL;
+    BIO *bio;
+    EVP_PKEY *key;
     struct err e;
 
+    errno = 0;
+    bio = pem.len != 0 && pem.len < INT_MAX ? BIO_new_mem_buf(pem.ptr, (int)pem.len) : NULL;
+    key = bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, &encrypted) : NULL;
     *out = (struct keypair_public){ 0 };
     if (key != NULL)
         e = read_public(key, out);
