@@ -17,6 +17,7 @@ import argparse
 import collections
 import multiprocessing
 import queue
+import random
 import shutil
 import sys
 import tempfile
@@ -72,6 +73,17 @@ def thin_out(stacks):
     return {key: stacks[key] for key in kept.values()}
 
 
+def some_of_each(points, count, dice):
+    """By turns one of each kind of call: most points are memory's."""
+    kinds = collections.defaultdict(list)
+    for point in dice.sample(points, len(points)):
+        kinds[point.kind].append(point)
+    chosen = []
+    while len(chosen) < min(count, len(points)):
+        chosen += [kind.pop() for kind in dice.sample(list(kinds.values()), len(kinds)) if kind]
+    return chosen[:count]
+
+
 def points_of(stacks, calls, options):
     def wanted(phase, process, kind):
         return phase in options.phases and process in options.processes and kind in options.kinds
@@ -88,10 +100,11 @@ def points_of(stacks, calls, options):
             for (phase, process, kind, h), frames in sorted(stacks.items()):
                 if wanted(phase, process, kind):
                     points.append(Point(phase, process, kind, sticky, hash=h, frames=tuple(frames)))
-    every = options.every if options.points is None else max(1, len(points) // options.points)
     if options.stacks:
         points = [p for p in points if f"{p.hash:016x}" in options.stacks]
-    return points[options.offset % every :: every][: options.points]
+    if options.points is not None:
+        return some_of_each(points, options.points, random.Random(options.offset))
+    return points[options.offset % options.every :: options.every]
 
 
 def work(directory, todo, done):
@@ -214,7 +227,7 @@ def arguments(words=None):
     parser.add_argument("--deep", action="store_true", help="every stack inside OpenSSL, not one for each call of it")
     parser.add_argument("--every", type=int, default=1, help="each K-th point only")
     parser.add_argument("--offset", type=int, default=0, help="begin with that one of K")
-    parser.add_argument("--points", type=int, help="so many, evenly chosen, instead of each K-th")
+    parser.add_argument("--points", type=int, help="so many, by turns of each kind; --offset is the seed")
     parser.add_argument("--rounds", type=int, default=3, help="times that the calls are counted")
     parser.add_argument("--jobs", type=int, default=3, help="trees at a time")
     parser.add_argument("--stacks", type=lambda text: text.split(","), help="these only")

@@ -30,7 +30,7 @@ def result():
 def test_calls_failed(result):
     assert len(result.visited) >= POINTS * 0.7
     assert {o.point.phase for o in result.visited} == set(loop.PHASES)
-    assert len({o.point.kind for o in result.visited}) > 10
+    assert len({o.point.kind for o in result.visited}) > 15
     assert sum(o.acknowledged for o in result.outcomes) > POINTS
 
 
