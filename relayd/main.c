@@ -61,10 +61,11 @@ static int run_child(const struct process_kind_info *kind)
 {
     const char *title = kind->title;
     struct stat st;
+    int rc = fstat(CHANNEL_CHILD_FD, &st);
 
-    if (fstat(CHANNEL_CHILD_FD, &st) != 0 && errno != EBADF)
+    if (rc != 0 && errno != EBADF)
         return EX_OSERR;
-    if (fstat(CHANNEL_CHILD_FD, &st) != 0 || !S_ISSOCK(st.st_mode)) {
+    if (rc != 0 || !S_ISSOCK(st.st_mode)) {
         fprintf(stderr, "%s: is started by relayd only\n", title);
         return EX_USAGE;
     }

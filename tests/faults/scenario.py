@@ -460,6 +460,9 @@ class Lab:
             renewed = "mended by a reload"  # mail from a domain without its keys waits for the admin
             self.ask("POST /v1/reload", PATIENCE)
             settled = self.settle(sent)
+        if not settled and "can't be read from the queue" in log + self.tree.process.log[self.log_seen :]:
+            renewed = "read again after a minute"
+            settled = self.settle(sent, 60)
         if set(self.keys()) != self.known_keys:
             outcome.problems.append(f"other keys: {self.keys()}")
         if not settled:
@@ -489,7 +492,7 @@ class Lab:
             if how == "signal 11" and not in_libraries:
                 outcome.problems.append(f"{name} was ended by a wild access")
         names = sorted({f"{name} {how}" for name, how in died})
-        if renewed == "mended by a reload":
+        if renewed in ("mended by a reload", "read again after a minute"):
             return renewed
         if renewed:
             return f"{renewed}, started again" + (f" ({', '.join(names)})" if names else "")
