@@ -87,7 +87,7 @@ static bool in_line(struct sim *sim, uint64_t id, uint32_t n)
 static void check_overdue(struct sim *sim, struct rcpt *r, const struct recipient *row)
 {
     uint64_t due = mono_of_wall(sim, row->next_wall_ms);
-    uint64_t odd = (sim->last_jump_ms > sim->started_ms ? sim->last_jump_ms : sim->started_ms) + HOLD_MAX_S * SECOND_MS + DAY_MS + longest_wait(sim);
+    uint64_t odd = (sim->last_jump_ms > sim->started_ms ? sim->last_jump_ms : sim->started_ms) + HOLD_MAX_S * SECOND_MS + DAY_MS + sim->set_back_ms + longest_wait(sim);
     uint64_t well = domain_well_since(sim, r->domain);
     uint64_t bound =
         r->domain->kind == DOMAIN_STEADY ? 30 * MINUTE_MS : sim->retry.max_ms * 5 / 4 + HOUR_MS;

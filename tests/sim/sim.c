@@ -177,6 +177,8 @@ static void jump_fire(struct timer *t)
     sim->last_jump_ms = sim->now_ms;
     if (by > 0)
         sim->jumped_ms += (uint64_t)by;
+    else if (by == -(int64_t)DAY_MS)
+        sim->set_back_ms += DAY_MS;
     sim->counts.jumps++;
     trace(sim, "the clock jumps by %lld days", (long long)(by / (int64_t)DAY_MS));
     timers_arm(&sim->timers, t, sim->now_ms + roll(sim, 3 * DAY_MS));
@@ -405,7 +407,7 @@ static void drain(struct sim *sim)
 {
     uint64_t longest =
         sim->retry.max_ms > sim->retry.doubt_ms ? sim->retry.max_ms : sim->retry.doubt_ms;
-    uint64_t until = sim->now_ms + 4 * longest + (sim->jumps ? 30 : 6) * HOUR_MS;
+    uint64_t until = sim->now_ms + 4 * longest + (sim->jumps ? 30 : 6) * HOUR_MS + sim->set_back_ms;
     uint64_t look = sim->now_ms;
 
     while (sim->now_ms < until) {

@@ -554,6 +554,7 @@ struct sim {
     bool jumps;              /* of the wall clock, in this run */
     int64_t wall_offset_ms;
     uint64_t jumped_ms;      /* ahead, all in all */
+    uint64_t set_back_ms;    /* by days, all in all: what was postponed waits for the clock on the wall */
     uint64_t last_jump_ms;
     struct life *life, *dead;
     struct dns_zone zone;
