@@ -66,6 +66,7 @@ class Depth(Scenario):
         """Alternately, so that a busy second falls on both."""
         count = bench.count(self.kept_of if full.name == "relayd" else self.kept_of // 10, 400)
         spent = {full: 0, empty: 0}
+        proc.cpu_when_idle(full.pids)  # all that was due at the restart has been looked at
         for running in (empty, full):
             load.send(running.port, count // 4, KIB, True)
         for _ in range(4):
