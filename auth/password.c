@@ -48,17 +48,37 @@ void password_prepare(struct slice password, struct buf *out)
     gsasl_free(prepared);
 }
 
+static const char *try_crypt(const char *phrase, const char *setting, struct crypt_data *data)
+{
+    const char *hash = crypt_r(phrase, setting, data);
+
+    return hash != NULL && hash[0] != '*' && strlen(hash) < PASSWORD_HASH_MAX ? hash : NULL;
+}
+
+/* A hash wants megabytes; without them a good password would be a wrong one.
+ * libcrypt does not tell that from a setting it can't read, so it is asked for
+ * a hash that it can make. */
+static const char *try_again(const char *phrase, const char *setting, struct crypt_data *data)
+{
+    if (try_crypt("x", NOBODYS_SETTING, data) == NULL)
+        mem_out();
+    return try_crypt(phrase, setting, data);
+}
+
 /* crypt_data is 32 KiB and holds the password. */
 static bool run_crypt(struct slice password, const char *setting, char out[PASSWORD_HASH_MAX])
 {
     struct crypt_data *data = mem_new(struct crypt_data);
     char *phrase = mem_dup(password.ptr, password.len);
     const char *hash = NULL;
+    bool whole = memchr(phrase, '\0', password.len) == NULL;
     bool good;
 
-    if (memchr(phrase, '\0', password.len) == NULL)
-        hash = crypt_r(phrase, setting, data);
-    good = hash != NULL && hash[0] != '*' && strlen(hash) < PASSWORD_HASH_MAX;
+    if (whole)
+        hash = try_crypt(phrase, setting, data);
+    if (whole && hash == NULL)
+        hash = try_again(phrase, setting, data);
+    good = hash != NULL;
     if (good)
         strcpy(out, hash);
     secret_wipe(phrase, password.len);

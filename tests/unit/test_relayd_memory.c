@@ -20,6 +20,8 @@
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -70,6 +72,15 @@ void *reallocarray(void *ptr, size_t count, size_t size)
     return fails(__builtin_return_address(0)) ? NULL : __libc_realloc(ptr, count * size);
 }
 
+/* libcrypt's way to memory. */
+void *map(void *at, size_t len, int prot, int flags, int fd, off_t offset) __asm__("mmap");
+void *map(void *at, size_t len, int prot, int flags, int fd, off_t offset)
+{
+    if (fails(__builtin_return_address(0)))
+        return MAP_FAILED;
+    return (void *)syscall(SYS_mmap, at, len, prot, flags, fd, offset);
+}
+
 /* ---- cases ------------------------------------------------------------------------------- */
 
 static int convert_domain(void)
@@ -108,6 +119,13 @@ static int log_in_plain(void)
 static int log_in_scram(void)
 {
     return log_in("SCRAM-SHA-256", SLICE("n,,n=joe,r=fyko+d2lbbFgONRv9qkxdawL"), SASL_CHALLENGE);
+}
+
+static char hash[PASSWORD_HASH_MAX];
+
+static int check_password(void)
+{
+    return password_verify(SLICE("pencil"), hash) ? RIGHT : WRONG;
 }
 
 static struct buf pem;
@@ -254,6 +272,7 @@ static void test_36_allocations_of_libraries(void **state)
     play("convert a domain", convert_domain, true, 1);
     play("log in by PLAIN", log_in_plain, true, 3);
     play("log in by SCRAM", log_in_scram, true, 3);
+    play("check a password", check_password, true, 1);
     play("read a key", read_key, true, 20);
 }
 
@@ -264,7 +283,7 @@ int main(void)
         cmocka_unit_test(test_36_allocations_of_libraries),
     };
 
-    if (err_failed(keypair_generate(KEYPAIR_ED25519, 0, &pem)))
+    if (err_failed(keypair_generate(KEYPAIR_ED25519, 0, &pem)) || err_failed(password_hash(SLICE("pencil"), hash)))
         return 1;
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
