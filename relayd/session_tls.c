@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-#define HANDSHAKE_MS (60 * SECOND_MS) /* one that takes longer is none */
+#define HANDSHAKE_MS (60 * SECOND_MS) /* one that takes longer is none, nor one longer than a command may */
 
 static enum smtp_server_tls tls_of(enum settings_tls tls)
 {
@@ -43,6 +43,7 @@ bool session_tls_begin(struct session *s)
 {
     struct stream *tls = NULL;
     struct err e = tls_accept(s->stream, s->tls, &tls);
+    uint64_t most = s->config->settings->limits.command_timeout_ms;
     char text[128];
 
     s->stream = tls;
@@ -52,7 +53,7 @@ bool session_tls_begin(struct session *s)
     }
     s->shaking_hands = true;
     stream_set_events(tls, &session_events, s);
-    stream_deadline(tls, HANDSHAKE_MS);
+    stream_deadline(tls, most < HANDSHAKE_MS ? most : HANDSHAKE_MS);
     return true;
 }
 

@@ -16,7 +16,7 @@ build_packages=(
 check_packages=(
     python3 python3-pytest python3-pytest-xdist python3-dnspython python3-dkim python3-cryptography mandoc
     swaks libnet-ssleay-perl libio-socket-ssl-perl libauthen-sasl-perl libdigest-hmac-perl
-    curl msmtp openssl
+    curl msmtp openssl iproute2
 )
 
 as_root() {
