@@ -34,6 +34,7 @@ struct loop {
     struct rng rng;
     uint64_t now_ms; /* monotonic; read once a turn */
     unsigned index;  /* 0 is the scheduler's */
+    unsigned read_max; /* bytes a stream takes from the kernel at once, while memory is short; 0: as many as come */
 };
 
 /* Any thread. p->run runs on the loop's thread, never before this returns;

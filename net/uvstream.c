@@ -81,11 +81,12 @@ static void on_alloc(uv_handle_t *h, size_t size, uv_buf_t *out)
 {
     struct uvstream *s = uvstream_of(h);
     struct uvloop *u = loop_of(s);
+    unsigned most = u->loop.read_max != 0 ? u->loop.read_max : READ_BUF_BYTES;
 
     (void)size;
     /* No buffer makes on_read say ENOBUFS, without a read: that is where a
      * pause takes effect. */
-    *out = uv_buf_init(u->read_buf, s->paused ? 0 : READ_BUF_BYTES);
+    *out = uv_buf_init(u->read_buf, s->paused ? 0 : most);
 }
 
 static void drain_read(struct uvstream *s, ssize_t n)

@@ -19,6 +19,7 @@
 #define CONTENT_ROOM (8u * KIB)  /* of a message as most are: it need not grow */
 #define SPILL_PIECE (64u * KIB)  /* written at once */
 #define SPILL_HOLD (128u * KIB)  /* waiting for the disk: the client is held */
+#define FULL_PART 4u             /* so much of the budget beyond it, and no draft should begin */
 
 struct queue_draft {
     struct queue *q;
@@ -85,7 +86,7 @@ void queue_draft_on_room(struct queue_draft *d, void (*room)(void *ctx), void *c
 
 static void account(struct queue_draft *d)
 {
-    size_t now = d->content.cap + d->waiting.cap;
+    size_t now = d->content.cap + d->waiting.cap + d->op.bytes.cap;
 
     if (now == d->accounted)
         return;
@@ -93,12 +94,22 @@ static void account(struct queue_draft *d)
     d->accounted = now;
 }
 
+enum queue_memory queue_memory(struct queue *q)
+{
+    size_t now = atomic_load_explicit(&q->draft_memory, memory_order_relaxed);
+    size_t most = q->opt.draft_memory_max;
+
+    if (now <= most)
+        return QUEUE_MEMORY_OK;
+    return now - most <= most / FULL_PART ? QUEUE_MEMORY_SHORT : QUEUE_MEMORY_FULL;
+}
+
 static void release(struct queue_draft *d)
 {
     buf_release(&d->content);
     buf_release(&d->waiting);
-    account(d);
     buf_release(&d->op.bytes);
+    account(d);
     writes_release(&d->writes);
     buf_release(&d->aliased);
     buf_release(&d->signer);
@@ -150,6 +161,19 @@ static void seal_done(struct blob_op *op, struct err e)
     draft_store(d);
 }
 
+/* Large pieces suit the disk; when memory is short nothing is gathered. */
+static size_t spill_piece(struct queue_draft *d)
+{
+    return d->sealing || queue_memory(d->q) != QUEUE_MEMORY_OK ? 1 : SPILL_PIECE;
+}
+
+/* Only while a write is under way, whose end lets the client go on: memory may
+ * become short, or plenty, at any moment. */
+static bool spill_holds(struct queue_draft *d)
+{
+    return d->busy && buf_len(&d->waiting) >= (queue_memory(d->q) != QUEUE_MEMORY_OK ? 1 : SPILL_HOLD);
+}
+
 /* Gives the disk what waits, one piece at a time, and lets the client go on. */
 static void spill_pump(struct queue_draft *d)
 {
@@ -157,7 +181,9 @@ static void spill_pump(struct queue_draft *d)
         return;
     if (err_failed(d->error))
         buf_clear(&d->waiting);
-    if (buf_len(&d->waiting) >= SPILL_PIECE || (d->sealing && buf_len(&d->waiting) > 0)) {
+    if (queue_memory(d->q) != QUEUE_MEMORY_OK)
+        buf_release(&d->op.bytes);
+    if (buf_len(&d->waiting) >= spill_piece(d)) {
         struct buf empty = d->op.bytes; /* the last piece's memory serves again */
 
         buf_clear(&empty);
@@ -177,7 +203,7 @@ static void spill_pump(struct queue_draft *d)
         return;
     }
     account(d);
-    if (d->held && buf_len(&d->waiting) < SPILL_HOLD) {
+    if (d->held && !spill_holds(d)) {
         d->held = false;
         if (d->room != NULL)
             d->room(d->room_ctx);
@@ -227,8 +253,7 @@ bool queue_draft_append(struct queue_draft *d, struct slice bytes)
     if (!d->spilled) {
         buf_add(&d->content, bytes);
         account(d);
-        if (buf_len(&d->content) > d->wake_at ||
-            atomic_load_explicit(&d->q->draft_memory, memory_order_relaxed) > d->q->opt.draft_memory_max)
+        if (buf_len(&d->content) > d->wake_at || queue_memory(d->q) != QUEUE_MEMORY_OK)
             spill_begin(d);
         if (!d->spilled)
             return true;
@@ -236,7 +261,7 @@ bool queue_draft_append(struct queue_draft *d, struct slice bytes)
         spill_add(d, bytes);
     }
     spill_pump(d);
-    d->held = buf_len(&d->waiting) >= SPILL_HOLD;
+    d->held = d->held || spill_holds(d); /* once held, only `room` lets it go */
     return !d->held;
 }
 

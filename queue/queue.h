@@ -47,6 +47,10 @@ void queue_close(struct queue *q); /* finishes, and frees; NULL is fine */
 void queue_abandon(struct queue *q); /* stepped: the process dies here, and what waits with it */
 /* The store's health: OK, LOW (refuse new mail), BROKEN (start no delivery). Any thread. */
 enum store_space queue_space(struct queue *q);
+/* How the drafts' budget of memory stands. SHORT: beyond it, nothing is gathered
+ * and less should be read at once; FULL: no further draft should begin. Any thread. */
+enum queue_memory { QUEUE_MEMORY_OK, QUEUE_MEMORY_SHORT, QUEUE_MEMORY_FULL };
+enum queue_memory queue_memory(struct queue *q);
 size_t queue_step(struct queue *q, size_t max_jobs); /* stepped: one batch of each environment */
 
 /* Start-up: every stored recipient, in order of id, and the sweep of body

@@ -11,6 +11,22 @@
 #include <string.h>
 
 #define RECEIVED_ROOM 512u /* enough for most */
+#define READ_SHORT (8u * KIB)
+
+/* What a client sends is read in small pieces when memory is short: each piece
+ * is held until the disk has it. */
+static void read_by_memory(struct session *s)
+{
+    s->acceptor->loop->read_max = queue_memory(s->acceptor->queue) == QUEUE_MEMORY_OK ? 0 : READ_SHORT;
+}
+
+static bool memory_refuses(struct session *s)
+{
+    if (queue_memory(s->acceptor->queue) != QUEUE_MEMORY_FULL)
+        return false;
+    smtp_server_answer(s->engine, 452, "4.3.1 too many messages arrive at once, try again later");
+    return true;
+}
 
 static void add_received(struct session *s)
 {
@@ -69,7 +85,8 @@ void session_message_begin(void *ctx)
 {
     struct session *s = ctx;
 
-    if (!session_store_refuses(s) && !session_charge_user(s, begin))
+    read_by_memory(s);
+    if (!session_store_refuses(s) && !memory_refuses(s) && !session_charge_user(s, begin))
         begin(s);
 }
 
@@ -100,6 +117,7 @@ void session_message_bytes(void *ctx, struct slice bytes)
 
     if (s->header_due)
         bytes = take_header(s, bytes);
+    read_by_memory(s);
     if (!queue_draft_append(s->draft, bytes) && !s->held) {
         s->held = true;
         smtp_server_hold(s->engine, true);

@@ -11,6 +11,8 @@
 #include <assert.h>
 #include <stdlib.h>
 
+#define INPUT_KEEP_MAX (8u * KIB)
+
 struct smtp_server *smtp_server_new(const struct smtp_server_options *opt,
                                     const struct smtp_server_handler *handler, void *ctx)
 {
@@ -208,6 +210,19 @@ static void run_steps(struct smtp_server *s)
     s->pumping = false;
 }
 
+/* Content leaves an unfinished line behind piece after piece: it is not to keep
+ * the room of a whole one in each session. */
+static void shrink_input(struct smtp_server *s)
+{
+    struct buf rest = { 0 };
+
+    if ((s->phase & PH_CONTENT) == 0 || s->in.cap < INPUT_KEEP_MAX || buf_len(&s->in) > INPUT_KEEP_MAX / 4)
+        return;
+    buf_add(&rest, buf_bytes(&s->in));
+    server_drop_input(s);
+    s->in = rest;
+}
+
 void server_pump(struct smtp_server *s)
 {
     if (s->pumping)
@@ -219,6 +234,8 @@ void server_pump(struct smtp_server *s)
     buf_take(&s->in, buf_len(&s->in) - s->view.len);
     if (buf_len(&s->in) == 0)
         server_drop_input(s);
+    else
+        shrink_input(s);
     s->view = SLICE_EMPTY;
 }
 

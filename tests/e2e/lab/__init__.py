@@ -15,6 +15,7 @@ mail.py     messages to send, bounces to read
 tricks.py   addresses that once fooled relays
 disk.py     disks that are slow, bad or full
 network.py  a host behind a cable that can be pulled
+memory.py   a limit of memory
 clock.py    a wall clock that the test sets
 wait.py     deadlines instead of sleeps; ports.py: ports nobody else takes
 process.py  starting and stopping programs
