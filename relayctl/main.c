@@ -39,6 +39,7 @@ static const char usage[] =
     "  bans lift ADDRESS|USER   forget it\n"
     "  dkim [DOMAIN]            the DNS records of the keys mail is signed with\n"
     "  dkim check [DOMAIN]      does DNS have them?\n"
+    "  salvage FOLDER           what waits in a damaged store, written to files\n"
     "  check [FILE]             is this configuration good?\n"
     "  reload                   the configuration is read again\n"
     "  stop                     what is under way is finished, then relayd ends\n"
@@ -126,6 +127,7 @@ static const struct command {
     { "status", command_status, NULL, 0, 0, 0, true },
     { "queue", command_queue, NULL, 0, 0, TAKES_FILTER | TAKES_LIMIT, true },
     { "show", command_show, NULL, 1, SIZE_MAX, 0, true },
+    { "salvage", command_salvage, NULL, 1, 1, 0, true },
     { "cat", command_cat, NULL, 1, 1, 0, true },
     { "trace", command_trace, NULL, 1, 1, TAKES_LIMIT, true },
     { "retry", NULL, "retry", 0, SIZE_MAX, TAKES_FILTER | TAKES_ALL | TAKES_YES, true },

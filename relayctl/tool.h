@@ -90,6 +90,7 @@ int command_order(struct tool *t, const char *order); /* retry, hold, release, d
 int command_user(struct tool *t);
 int command_bans(struct tool *t);
 int command_check(struct tool *t);
+int command_salvage(struct tool *t);
 int command_dkim(struct tool *t);
 int command_reload(struct tool *t);
 int command_stop(struct tool *t);
