@@ -214,6 +214,10 @@ static struct err start(struct engine *en, struct channel_message *m)
     if (err_failed(e)) {
         log_write(LOG_LEVEL_FATAL, "engine", "%s%s%s", buf_cstr(&why), buf_len(&why) != 0 ? ": " : "",
                   err_text(e, text, sizeof text));
+        if (e.kind == ERR_CORRUPT)
+            log_write(LOG_LEVEL_FATAL, "engine",
+                      "a file below %s is damaged: stop relayd, and \"relayctl salvage FOLDER\" "
+                      "writes to files what can be read of the queue", en->settings->state_dir);
         end(en, exit_code);
         e = ERR_OK;
     } else {

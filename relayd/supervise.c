@@ -308,6 +308,17 @@ static bool told_to_end(const struct process *p)
     return p->tree->phase == TREE_STOPPING || !p->wanted;
 }
 
+/* LMDB dies of a damaged file rather than to say so. */
+static void log_advice(const struct process *p, int status)
+{
+    int number = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+
+    if (p->kind == PROCESS_ENGINE && (number == SIGSEGV || number == SIGBUS || number == SIGABRT))
+        log_error("parent", "if that happens again and again, %s/queue/data.mdb may be damaged: stop relayd, and "
+                            "\"relayctl salvage FOLDER\" writes to files what can be read of it",
+                  p->tree->current.settings->state_dir);
+}
+
 static void log_death(const struct process *p, int status)
 {
     int pid = (int)p->pid;
@@ -319,6 +330,7 @@ static void log_death(const struct process *p, int status)
         log_error("parent", "%s[%d] ended with exit code %d", p->name, pid, WEXITSTATUS(status));
     else if (!told_to_end(p))
         log_info("parent", "%s[%d] has done its part; another takes its place", p->name, pid);
+    log_advice(p, status);
 }
 
 /* A worker that ends by itself with 0 was to be replaced: no sign of trouble
