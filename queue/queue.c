@@ -101,8 +101,12 @@ static struct err check_format(struct queue *q, bool *mark)
         uint32_t format = codec_key_read_u32(value, 0);
 
         *mark = format == QUEUE_FORMAT_BEFORE;
-        if (format != QUEUE_FORMAT && !*mark)
-            e = err_make(ERR_VERSION, "queue format: written by another release");
+        if (format > QUEUE_FORMAT)
+            e = err_make(ERR_VERSION, "the queue was written by a later release of relayd; it is left as it is: "
+                                      "install that release again, or one after it");
+        else if (format != QUEUE_FORMAT && !*mark)
+            e = err_make(ERR_VERSION, "the queue was written by a release too old to be read; it is left as it is: "
+                                      "start one of the releases between first");
     }
     store_snapshot_end(t);
     return e;

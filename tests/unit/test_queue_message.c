@@ -437,7 +437,7 @@ static uint32_t format_of(struct queue_fix *f)
 
 /* The queue of the release before is opened, and marked so that it does not
  * open it again; that of a release to come is not. */
-static void formats(void **state)
+static void test_24_formats(void **state)
 {
     struct queue_fix *f = *state;
     struct queue_options opt = { .state_dir = f->path, .clock = &f->clock, .stepped = true };
@@ -819,7 +819,7 @@ int main(void)
         TEST(the_last_one_takes_all_with_it),
         TEST(a_composed_message_is_stored_with_the_change),
         TEST(wishes_are_stored),
-        TEST(formats),
+        TEST(test_24_formats),
         TEST(a_crash_before_the_commit_leaves_nothing),
         TEST(ids_stay_above_all_stored),
         TEST(damage_is_found),

@@ -243,7 +243,7 @@ static void put_recipient_1(struct buf *b, const struct recipient *r)
 
 /* Its records are read, with nothing where it knew of nothing, and are new
  * when they are written again. */
-static void the_release_before_is_read(void **state)
+static void test_24_the_release_before_is_read(void **state)
 {
     struct message m = sample_message(), got_m = { .envelope_id = SLICE("stale") };
     struct recipient r = sample_recipient(), got_r = { .release_wall_ms = 1, .wish = { 9, SLICE("stale") } };
@@ -275,7 +275,7 @@ static void the_release_before_is_read(void **state)
 }
 
 /* A record of the release before that is longer than it could be is damage. */
-static void nothing_hides_behind_an_old_record(void **state)
+static void test_24_nothing_hides_behind_an_old_record(void **state)
 {
     struct recipient r = sample_recipient();
     struct buf b = { 0 }, longer = { 0 };
@@ -287,6 +287,81 @@ static void nothing_hides_behind_an_old_record(void **state)
     assert_err(record_recipient_get(buf_bytes(&longer), &r), ERR_CORRUPT);
     buf_release(&b);
     buf_release(&longer);
+}
+
+/* One record of each kind, byte for byte as a release before wrote it to a disk. */
+static void test_24_bytes_of_the_release_before(void **state)
+{
+    static const char message[] =
+        "\x01\x00\x00\x01\xa2\x0a\x00\x00\x01\x00\x00\x00\x01\x01" /* version, received, flags, place */
+        "\x00\x00\x00\x00\x00\x00\x00\x06\x00\x00\x00\x00\x00\x00\x00\x03" /* bytes of header and body */
+        "\x01\x02\x03\x04\x05\x06\x07\x08\x00\x00\x00\x02" /* their checksums, recipients */
+        "\x00\x00\x00\x03s@x\x00\x00\x00\x03::1\x00\x00\x00\x00\x00\x00\x00\x01h" /* sender, client, its name, helo */
+        "\x00\x00\x00\x05" "ESMTP\x00\x00\x00\x03m@x" /* protocol, Message-ID */
+        "\x01\x00\x00\x00\x06" "a: b\r\n"; /* the header */
+    static const char recipient[] =
+        "\x01\x01\x02\x00\x00\x00\x03" /* version, queued, in doubt, attempts */
+        "\x00\x00\x01\xa2\x0a\x00\x00\x02\x00\x00\x01\xa2\x0a\x00\x00\x01" /* next, last */
+        "\x00\x00\x01\xc3\x00\x04\x00\x07\x00\x01" /* 451 4.7.1 */
+        "\x00\x00\x00\x03r@x\x00\x00\x00\x03s@x\x00\x00\x00\x02no\x00\x00\x00\x02mx"; /* address, sender, reply, relay */
+    struct buf b = { 0 };
+    struct message m = { 0 };
+    struct recipient r = { 0 };
+    bool header_inline = false;
+
+    buf_add(&b, slice_make(message, sizeof message - 1));
+    codec_seal(&b, 0);
+    assert_ok(record_message_get(buf_bytes(&b), &m, &header_inline));
+    assert_true(m.received_wall_ms == 0x1a20a000001ull && m.header_bytes == 6 && m.body_bytes == 3);
+    assert_int_equal(m.body_crc, 0x05060708);
+    assert_slice_str(m.reverse_path, "s@x");
+    assert_slice_str(m.client_addr, "::1");
+    assert_slice_str(m.protocol, "ESMTP");
+    assert_slice_str(m.header, "a: b\r\n");
+    buf_clear(&b);
+    buf_add(&b, slice_make(recipient, sizeof recipient - 1));
+    codec_seal(&b, 0);
+    assert_ok(record_recipient_get(buf_bytes(&b), &r));
+    assert_int_equal(r.state, RECIPIENT_QUEUED);
+    assert_int_equal(r.flags, RECIPIENT_IN_DOUBT);
+    assert_true(r.next_wall_ms == 0x1a20a000002ull && r.last_wall_ms == 0x1a20a000001ull);
+    assert_int_equal(r.code, 451);
+    assert_int_equal(r.status.subject, 7);
+    assert_slice_str(r.address, "r@x");
+    assert_slice_str(r.relay, "mx");
+    buf_release(&b);
+}
+
+/* One of a release to come is not guessed at. */
+static void test_24_a_later_record_is_refused(void **state)
+{
+    struct message m = sample_message();
+    struct recipient r = sample_recipient();
+    struct event e = sample_event();
+    struct buf b[4] = { { 0 } };
+    struct slice fields;
+    unsigned parts;
+    bool header_inline;
+
+    record_message_put(&b[0], &m, &header_inline);
+    record_recipient_put(&b[1], &r);
+    record_event_put(&b[2], &e);
+    record_signature_put(&b[3], 1, SLICE("DKIM-Signature: x"));
+    for (size_t i = 0; i < countof(b); i++) {
+        struct buf later = { 0 };
+
+        buf_add(&later, slice_head(buf_bytes(&b[i]), buf_len(&b[i]) - 4));
+        later.ptr[0]++;
+        codec_seal(&later, 0);
+        buf_release(&b[i]);
+        b[i] = later;
+    }
+    assert_err(record_message_get(buf_bytes(&b[0]), &m, &header_inline), ERR_VERSION);
+    assert_err(record_recipient_get(buf_bytes(&b[1]), &r), ERR_VERSION);
+    assert_err(record_event_get(buf_bytes(&b[2]), &e), ERR_VERSION);
+    assert_err(record_signature_get(buf_bytes(&b[3]), &parts, &fields), ERR_VERSION);
+    for (size_t i = 0; i < countof(b); i++)
+        buf_release(&b[i]);
 }
 
 static void long_reply_is_cut(void **state)
@@ -321,7 +396,7 @@ static void event_there_and_back(void **state)
 }
 
 /* Of the release before: without the session's TLS. */
-static void event_of_version_1(void **state)
+static void test_24_event_of_the_release_before(void **state)
 {
     struct event e = sample_event(), got = { 0 };
     struct buf b = { 0 }, old = { 0 };
@@ -470,10 +545,11 @@ int main(void)
         cmocka_unit_test(keys_sort_as_numbers),      cmocka_unit_test(message_there_and_back),
         cmocka_unit_test(long_header_is_not_inline), cmocka_unit_test(recipient_there_and_back),
         cmocka_unit_test(long_reply_is_cut),         cmocka_unit_test(event_there_and_back),
-        cmocka_unit_test(event_of_version_1),
+        cmocka_unit_test(test_24_event_of_the_release_before),
         cmocka_unit_test(every_truncation_is_found), cmocka_unit_test(every_flipped_bit_is_found),
         cmocka_unit_test(sealed_nonsense_is_found),  cmocka_unit_test(unknown_state_is_corrupt),
-        cmocka_unit_test(the_release_before_is_read), cmocka_unit_test(nothing_hides_behind_an_old_record),
+        cmocka_unit_test(test_24_bytes_of_the_release_before), cmocka_unit_test(test_24_a_later_record_is_refused),
+        cmocka_unit_test(test_24_the_release_before_is_read), cmocka_unit_test(test_24_nothing_hides_behind_an_old_record),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

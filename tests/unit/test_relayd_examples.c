@@ -6,6 +6,9 @@
 
 #include "relayd/settings.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+
 static const char site[] =
     "hostname mail.example.com\n"
     "\n"
@@ -225,6 +228,19 @@ static void survive_edit(struct slice text, size_t at, size_t len, struct slice 
     buf_release(&edited);
 }
 
+/* Each line deleted, doubled, cut, joined with the next; the file cut there. */
+static void spoil_lines(struct slice text)
+{
+    for (size_t at = 0, end; at < text.len; at = end + 1) {
+        end = at + slice_find(slice_from(text, at), '\n');
+        survive_edit(text, at, end + 1 - at, SLICE_EMPTY);
+        survive_edit(text, at, 0, slice_make(text.ptr + at, end + 1 - at));
+        survive_edit(text, at, end - at, slice_make(text.ptr + at, (end - at) / 2));
+        survive_edit(text, at, text.len - at, SLICE_EMPTY);
+        survive_edit(text, end, 1, SLICE(" "));
+    }
+}
+
 static void spoil(struct slice text)
 {
     static const struct slice odd[] = {
@@ -233,14 +249,7 @@ static void spoil(struct slice text)
         { "*", 1 },  { "@", 1 },  { ":", 1 },  { "/", 1 },  { "-", 1 },    { "include ", 8 },
     };
 
-    for (size_t at = 0, end; at < text.len; at = end + 1) {
-        end = at + slice_find(slice_from(text, at), '\n');
-        survive_edit(text, at, end + 1 - at, SLICE_EMPTY);                             /* line away */
-        survive_edit(text, at, 0, slice_make(text.ptr + at, end + 1 - at));            /* line twice */
-        survive_edit(text, at, end - at, slice_make(text.ptr + at, (end - at) / 2));   /* cut */
-        survive_edit(text, at, text.len - at, SLICE_EMPTY);                            /* file cut */
-        survive_edit(text, end, 1, SLICE(" "));                                        /* joined with the next */
-    }
+    spoil_lines(text);
     for (size_t at = 0; at < text.len; at++) {
         for (size_t i = 0; i < countof(odd); i++) {
             survive_edit(text, at, 1, odd[i]);
@@ -276,13 +285,13 @@ static void exchange(struct slice text)
     }
 }
 
-static void test_spoiled_site(void **state)
+static void test_43_spoiled_site(void **state)
 {
     spoil(slice_str(site));
     exchange(slice_str(site));
 }
 
-static void test_spoiled_lab(void **state)
+static void test_43_spoiled_lab(void **state)
 {
     struct buf text = { 0 };
 
@@ -294,13 +303,42 @@ static void test_spoiled_lab(void **state)
     buf_release(&text);
 }
 
+/* relayd.conf as it is installed, with its examples and defaults in force; a line
+ * of prose is a mistake like any other. */
+static void test_43_spoiled_file_of_the_release(void **state)
+{
+    struct buf text = { 0 }, in_force = { 0 };
+    struct slice rest, line;
+    FILE *f = fopen(getenv("INSTALLED_CONF"), "re");
+    char piece[4096];
+    size_t n;
+
+    assert_non_null(f);
+    while ((n = fread(piece, 1, sizeof piece, f)) > 0)
+        buf_add(&text, slice_make(piece, n));
+    fclose(f);
+    survive(buf_bytes(&text));
+    rest = buf_bytes(&text);
+    while (slice_split(&rest, '\n', &line)) {
+        bool example = line.len > 1 && line.ptr[0] == '#' && line.ptr[1] != ' ';
+
+        buf_add(&in_force, slice_from(line, example ? 1 : 0));
+        buf_add_byte(&in_force, '\n');
+    }
+    assert_true(buf_len(&in_force) > 1000);
+    spoil_lines(buf_bytes(&in_force));
+    buf_release(&in_force);
+    buf_release(&text);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_refused_by_name),
         cmocka_unit_test(test_lab),
-        cmocka_unit_test(test_spoiled_site),
-        cmocka_unit_test(test_spoiled_lab),
+        cmocka_unit_test(test_43_spoiled_site),
+        cmocka_unit_test(test_43_spoiled_lab),
+        cmocka_unit_test(test_43_spoiled_file_of_the_release),
     };
 
     return cmocka_run_group_tests(tests, make_certificate, free_certificate);

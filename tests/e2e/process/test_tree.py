@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import random
 import pwd
 import re
 import signal
@@ -520,6 +521,71 @@ def test_43_reload_of_a_broken_configuration(tree):
     assert connects(daemon.port) and not connects(extra)
     assert daemon.engine() == engine
     daemon.write_config(extra="")
+    assert daemon.reload()
+
+
+RICH = """plus_addressing +
+virtual_aliases {folder}/virtual
+limits {{ message_size 20M; recipients 200; connections_per_client unlimited }}
+storage {{ ahead 4M; reserve 8M }}
+history {{ keep 7d; size 64M }}
+domain one.test {{
+    relay
+    recipients postmaster, info
+    alias sales info@one.test, boss@elsewhere.test
+}}
+smarthost away {{
+    host 127.0.0.1:9, 127.0.0.2:9
+    tls none
+    limit {{ connections 3; rate 30/min }}
+}}
+route from boss@one.test to .slow.test via away
+retry slow.test {{ first 1h; factor 1.5; max 8h }}
+sender_rewrite root@ hosting@one.test"""
+
+
+def mutations(line, dice):
+    """The line deleted, cut, a word of it misspelt, replaced or doubled, its braces lost, its bytes at random."""
+    words = line.split()
+    word = dice.randrange(len(words))
+    at = dice.randrange(len(words[word]))
+    misspelt = words[word][:at] + "x" + words[word][at + 1 :]
+    noise = "".join(chr(dice.randint(1, 255)) for _ in range(12)).replace("\n", " ")
+    yield ""
+    yield line[: dice.randrange(1, len(line) + 1)]
+    yield " ".join([*words[:word], misspelt, *words[word + 1 :]])
+    yield " ".join([*words[:word], dice.choice(["", "-1", "99999999999999999999", "{", '"', "none"]), *words[word + 1 :]])
+    yield " ".join([*words, words[word]])
+    yield line.translate(str.maketrans("", "", "{}"))
+    yield line[: len(line) // 2] + noise + line[len(line) // 2 :]
+
+
+def test_43_every_line_mutated(tree, folder):
+    """It is in force then, or the old one stays and the place of the mistake is named."""
+    (folder / "virtual").write_text("help@one.test info@one.test\n")
+    daemon = tree(extra=RICH.format(folder=folder))
+    lines = daemon.file.read_text().splitlines()
+    dice = random.Random(43)
+    engine, outcomes = daemon.engine(), set()
+    for number, line in enumerate(lines):
+        if line.startswith(("state_dir", "runtime_dir", "users", "listen")):
+            continue  # of the laboratory; other tests are about these
+        for changed in dice.sample(list(mutations(line, dice)), 2):
+            daemon.file.write_text("\n".join([*lines[:number], changed, *lines[number + 1 :]]) + "\n", errors="surrogateescape")
+            checked = run("-n", "-c", daemon.file)
+            assert checked.returncode in (0, 78), f"{changed!r}: {checked}"
+            before = len(daemon.log)
+            taken = daemon.reload()
+            fixed = "cannot change while relayd runs" in daemon.log[before:]  # good, but for a restart
+            assert taken == (checked.returncode == 0 and not fixed), f"{changed!r}: {checked}\n{daemon.log[before:]}"
+            outcomes.add(checked.returncode)
+            if checked.returncode == 78:
+                place = rf"{re.escape(str(daemon.file))}:(\d+):\d+: error: ."
+                assert re.search(place, checked.stderr), f"{changed!r}: {checked.stderr}"
+                assert re.search(rf"error: {re.escape(str(daemon.file))}:\d+:\d+: ", daemon.log[before:]), daemon.log[before:]
+            assert connects(daemon.port) and daemon.engine() == engine
+    assert outcomes == {0, 78}
+    daemon.file.write_text("\n".join(lines) + "\n")
     assert daemon.reload()
 
 

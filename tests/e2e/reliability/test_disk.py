@@ -227,23 +227,28 @@ def test_4_syncs_that_fail_now_and_then_under_load(on_disk):
 
 
 @pytest.fixture
-def small_disk(lab):
+def on_small_disk(lab):
+    """Makes (relayd, sink, disk): what comes waits on a disk of 64 MiB and so many inodes."""
     if os.getuid() != 0:
         pytest.skip("only root may mount")
-    disk = SmallDisk(lab.folder / "small", "64m")
-    lab._keep(disk)
-    return disk
+
+    def make(inodes=0):
+        disk = lab._keep(SmallDisk(lab.folder / "small", "64m", inodes=inodes))
+        sink = lab.sink()
+        sink.on("mail", "451 4.3.0 not yet")
+        daemon = lab.relayd(
+            name="small/relayd",
+            extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}\nstorage {{ ahead 4M; reserve 8M }}",
+            routes="route default via sink",
+            retry=RETRY,
+        )
+        return daemon, sink, disk
+
+    return make
 
 
-def test_5_a_full_disk_refuses_drains_and_recovers_alone(lab, small_disk):
-    sink = lab.sink()
-    sink.on("mail", "451 4.3.0 not yet")
-    daemon = lab.relayd(
-        name="small/relayd",
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}\nstorage {{ ahead 4M; reserve 8M }}",
-        routes="route default via sink",
-        retry=RETRY,
-    )
+def test_5_a_full_disk_refuses_drains_and_recovers_alone(on_small_disk):
+    daemon, sink, small_disk = on_small_disk()
     queued = [f"queued{n}" for n in range(12)]
     for n, token in enumerate(queued):
         assert post(daemon, token, LARGE if n % 4 == 0 else 30_000).code == 250
@@ -278,20 +283,9 @@ def test_5_a_full_disk_refuses_drains_and_recovers_alone(lab, small_disk):
 # -- 47
 
 
-def test_47_without_inodes_large_mail_waits_outside(lab):
+def test_47_without_inodes_large_mail_waits_outside(on_small_disk):
     """Body files need one each; the records of small messages need none."""
-    if os.getuid() != 0:
-        pytest.skip("only root may mount")
-    disk = SmallDisk(lab.folder / "small", "64m", inodes=700)
-    lab._keep(disk)
-    sink = lab.sink()
-    sink.on("mail", "451 4.3.0 not yet")
-    daemon = lab.relayd(
-        name="small/relayd",
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}\nstorage {{ ahead 4M; reserve 8M }}",
-        routes="route default via sink",
-        retry=RETRY,
-    )
+    daemon, sink, disk = on_small_disk(inodes=700)
     queued = ["before-large", "before-small"]
     assert post(daemon, queued[0], LARGE).code == 250
     assert post(daemon, queued[1]).code == 250
