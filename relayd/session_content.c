@@ -11,7 +11,7 @@
 #include <string.h>
 
 #define RECEIVED_ROOM 512u /* enough for most */
-#define READ_SHORT (8u * KIB)
+#define READ_SHORT    (8u * KIB)
 
 /* What a client sends is read in small pieces when memory is short: each piece
  * is held until the disk has it. */

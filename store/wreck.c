@@ -33,6 +33,7 @@
 #define META_TXN      128u
 #define META_END      136u
 #define TREE_BYTES    48u
+#define TREE_ENTRIES  32u
 #define TREE_ROOT     40u
 #define NO_PAGE       UINT64_MAX
 #define DEPTH_MAX     32u
@@ -53,6 +54,7 @@ struct wreck {
     wreck_visitor *visit;
     void *ctx;
     struct wreck_counts *counts;
+    uint64_t nodes; /* that the walk through one tree has met */
     bool free_lost;
 };
 
@@ -187,10 +189,12 @@ static void read_leaf(struct wreck *w, const char *page, unsigned count, node_vi
 
         /* The free list's keys are numbers of the machine's own, in their order. */
         if (node.len != 0 && leaf_node(w, node, &flags, &key, &value) &&
-            (visit == visit_free || in_order(w, page, i, count, key)))
+            (visit == visit_free || in_order(w, page, i, count, key))) {
             visit(w, flags, key, value, ctx);
-        else
+            w->nodes++;
+        } else {
             w->counts->damaged++;
+        }
     }
 }
 
@@ -227,6 +231,17 @@ static void walk(struct wreck *w, uint64_t n, uint16_t mark, unsigned depth, nod
     }
 }
 
+/* Nodes may be missing where nothing else is wrong: a tree knows their number. */
+static void walk_tree(struct wreck *w, const char *tree, uint16_t mark, node_visitor *visit, void *ctx)
+{
+    uint64_t outer = w->nodes;
+
+    w->nodes = 0;
+    walk(w, u64_at(tree + TREE_ROOT), mark, 0, visit, ctx);
+    w->counts->damaged += w->nodes != u64_at(tree + TREE_ENTRIES);
+    w->nodes = outer;
+}
+
 /* ---- the trees --------------------------------------------------------------- */
 
 static void visit_record(struct wreck *w, unsigned flags, struct slice key, struct slice value, void *ctx)
@@ -251,7 +266,7 @@ static void visit_table(struct wreck *w, unsigned flags, struct slice key, struc
         if (!slice_eq(key, slice_str(w->tables[i])))
             continue;
         found[i] = true;
-        walk(w, u64_at(value.ptr + TREE_ROOT), (uint16_t)(1u << i), 0, visit_record, &i);
+        walk_tree(w, value.ptr, (uint16_t)(1u << i), visit_record, &i);
     }
 }
 
@@ -297,10 +312,10 @@ static void walk_trees(struct wreck *w)
     if (meta == NULL)
         return;
     before = w->counts->damaged;
-    walk(w, u64_at(meta + META_TREES + TREE_ROOT), MET_OTHER, 0, visit_free, NULL);
+    walk_tree(w, meta + META_TREES, MET_OTHER, visit_free, NULL);
     w->free_lost = w->free_lost || w->counts->damaged != before;
     before = w->counts->damaged;
-    walk(w, u64_at(meta + META_TREES + TREE_BYTES + TREE_ROOT), MET_OTHER, 0, visit_table, found);
+    walk_tree(w, meta + META_TREES + TREE_BYTES, MET_OTHER, visit_table, found);
     for (unsigned i = 0; i < w->table_count; i++)
         if (!found[i] && before != w->counts->damaged)
             w->counts->tree_lost = true;
@@ -343,15 +358,23 @@ static void read_strays(struct wreck *w)
     }
 }
 
-/* Both meta pages say it; without either it is the usual. */
+static bool says_page_bytes(struct slice file, size_t at, size_t bytes)
+{
+    struct slice meta = slice_from(file, at + PAGE_HEADER < file.len ? at + PAGE_HEADER : file.len);
+
+    return meta.len >= META_END && u32_at(meta.ptr) == META_MAGIC && u32_at(meta.ptr + META_TREES) == bytes;
+}
+
+/* Both meta pages say it, and where the second begins proves it: that counts, then
+ * what the first says. Without either it is the usual. */
 static size_t find_page_bytes(struct slice file)
 {
-    if (file.len >= PAGE_HEADER + META_END && u32_at(file.ptr + PAGE_HEADER) == META_MAGIC) {
-        size_t said = u32_at(file.ptr + PAGE_HEADER + META_TREES);
-
-        if (said >= PAGE_MIN && said <= PAGE_MAX && (said & (said - 1)) == 0)
-            return said;
-    }
+    for (size_t bytes = PAGE_MIN; bytes <= PAGE_MAX; bytes *= 2)
+        if (says_page_bytes(file, bytes, bytes))
+            return bytes;
+    for (size_t bytes = PAGE_MIN; bytes <= PAGE_MAX; bytes *= 2)
+        if (says_page_bytes(file, 0, bytes))
+            return bytes;
     return 4096;
 }
 
