@@ -167,6 +167,7 @@ static void pause_fire(struct timer *t)
 static void refused_rightly(struct client *c)
 {
     c->refused = true;
+    timers_disarm(&c->sim->timers, &c->timer); /* of this message */
     if (c->wait_count > 0)
         return;
     c->sim->counts.refused_rightly++;
