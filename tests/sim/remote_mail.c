@@ -111,11 +111,13 @@ void remote_rcpt(struct remote *r, struct slice line)
     struct slice path = path_of(line);
     struct rcpt *rc;
 
+    rc = ledger_find(r->sim, path);
     if (!r->has_from) {
+        if (rc != NULL && r->one_ahead) /* it was told that MAIL was fine */
+            rc->failed_ok = true;
         remote_say(r, "503 5.5.1 MAIL first");
         return;
     }
-    rc = ledger_find(r->sim, path);
     if (rc == NULL && buf_len(&r->from) != 0)
         broken(r->sim, "mail for <%.*s>, whom nobody wrote to", (int)path.len, path.ptr);
     check_tls(r, path);
