@@ -64,7 +64,8 @@ struct queue_draft *queue_draft_new(struct queue *q, struct loop *home)
     d->id = id_source_next(&q->ids);
     d->wall_ms = clock_wall_ms(q->opt.clock);
     d->wake_at = q->opt.body_file_min;
-    buf_reserve(&d->content, CONTENT_ROOM);
+    if (queue_memory(q) == QUEUE_MEMORY_OK)
+        buf_reserve(&d->content, CONTENT_ROOM);
     return d;
 }
 

@@ -177,6 +177,11 @@ static void refused_rightly(struct client *c)
         client_say(c, W_QUIT, "QUIT");
 }
 
+static bool memory_may_be_short(const struct client *c, enum wait w, unsigned code)
+{
+    return w == W_DATA && code == 452 && c->sim->draft_memory_max < PLENTY_OF_MEMORY;
+}
+
 static void refused(struct client *c, enum wait w, unsigned code, struct slice line)
 {
     struct sim *sim = c->sim;
@@ -186,11 +191,11 @@ static void refused(struct client *c, enum wait w, unsigned code, struct slice l
         refused_rightly(c);
         return;
     }
-    /* A store that is broken for a while is a reason, and so is a stop; a user
-     * may have to wait; nothing else is. */
+    /* A store that is broken for a while is a reason, and so are a stop and too
+     * little memory; a user may have to wait; nothing else is. */
     sim->counts.disk_full += code == 452;
     sim->counts.store_broken += code == 451;
-    if (code >= 500 || (code != 421 && !client_may_have_to_wait(c, w, code) &&
+    if (code >= 500 || (code != 421 && !client_may_have_to_wait(c, w, code) && !memory_may_be_short(c, w, code) &&
                         disk_takes_mail(sim, transaction ? c->msg->begun_ms : sim->now_ms)))
         broken(sim, "a client is refused at step %d: %.*s", w, (int)line.len, line.ptr);
     trace(sim, "client: refused at step %d: %u", w, code);

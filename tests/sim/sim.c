@@ -370,7 +370,7 @@ static void make_run(struct sim *sim, const struct options *opt)
     sim->start.fire = start_fire;
     sim->slow_disk = chance(sim, 80) ? 5 : 600;
     sim->body_file_min = chance(sim, 60) ? 16 * KIB : 128 * KIB;
-    sim->draft_memory_max = chance(sim, 70) ? 64 * MIB : 4 * KIB;
+    sim->draft_memory_max = chance(sim, 70) ? PLENTY_OF_MEMORY : 16 * KIB;
     sim->session_goal = 30 + (unsigned)roll(sim, 120);
     sim->may_crash = chance(sim, 85);
     sim->fuse_max = chance(sim, 30) ? 300 : 6000;

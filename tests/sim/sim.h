@@ -544,6 +544,8 @@ bool signature_fits(struct slice content, const char *domain);
 /* ---- the whole ---------------------------------------------------------------------------------
  */
 
+#define PLENTY_OF_MEMORY (64 * MIB)
+
 struct sim {
     struct options opt;
     struct rng rng;
@@ -593,7 +595,7 @@ struct sim {
     uint64_t second, second_steps, second_timer_turns, second_questions;
     uint64_t audit_after_ms;
     unsigned session_goal;
-    size_t body_file_min, draft_memory_max;
+    size_t body_file_min, draft_memory_max; /* less than PLENTY_OF_MEMORY: a few messages at once fill it */
 };
 
 static inline uint64_t roll(struct sim *sim, uint64_t n)
