@@ -49,11 +49,16 @@ static enum shake remote_secure(void *ctx, bool verify)
 
 static void do_hello(struct remote *r, struct slice line)
 {
+    enum fault f;
+
     if (slice_starts_nocase(line, SLICE("EHLO")) && !r->host->ehlo) {
+        r->hello_refused = true;
         remote_say(r, "502 5.5.2 what?");
         return;
     }
-    if (remote_suffers(r, ST_HELLO, NULL, 0) != F_NONE)
+    f = remote_suffers(r, ST_HELLO, NULL, 0);
+    r->hello_refused |= f == F_5XX;
+    if (f != F_NONE)
         return;
     r->hello = true;
     r->dsn = r->chunking = false;

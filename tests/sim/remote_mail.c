@@ -82,7 +82,7 @@ void remote_mail(struct remote *r, struct slice line)
 
     r->nameless = path_of(line).len == 0;
     f = remote_suffers(r, ST_MAIL, NULL, 0);
-    if (f == F_5XX)
+    if (f == F_5XX || (r->one_ahead && r->hello_refused))
         mail_refused(r, path_of(line));
     if (f != F_NONE)
         return;
