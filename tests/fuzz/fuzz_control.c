@@ -9,19 +9,11 @@
  */
 #include "control/accounts_json.h"
 #include "control/request.h"
+#include "tests/fuzz/check.h"
 
 #include <ftw.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <unistd.h>
-
-#define CHECK(what)                                                                                \
-    do {                                                                                           \
-        if (!(what)) {                                                                             \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what);                             \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 

@@ -10,17 +10,7 @@
  */
 #include "base/clock.h"
 #include "smtp/client.h"
-
-#include <stdio.h>
-#include <stdlib.h>
-
-#define CHECK(what)                                                                                \
-    do {                                                                                           \
-        if (!(what)) {                                                                             \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what);                             \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
+#include "tests/fuzz/check.h"
 
 #define RECIPIENTS_MAX 5
 

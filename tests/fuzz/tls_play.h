@@ -8,21 +8,13 @@
 #ifndef TESTS_FUZZ_TLS_PLAY_H
 #define TESTS_FUZZ_TLS_PLAY_H
 
+#include "tests/fuzz/check.h"
 #include "tests/unit/fake_wire.h"
 
 #include "net/tls.h"
 #include "net/uvloop.h"
 
-#include <stdio.h>
 #include <uv.h>
-
-#define CHECK(what)                                                                                \
-    do {                                                                                           \
-        if (!(what)) {                                                                             \
-            fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #what);                             \
-            abort();                                                                               \
-        }                                                                                          \
-    } while (0)
 
 #define SAID "MAIL FROM:<a@b.test>\r\n"
 
