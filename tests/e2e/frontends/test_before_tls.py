@@ -8,14 +8,12 @@ import pytest
 
 from lab import mail, ports, wait
 from lab.client import Client
-from lab.frontends import LOCAL, SIGNATURE, Haproxy, Tls, may_relay, tls_behind, v1, v2
+from lab.frontends import INSIDE, LOCAL, NAMED, OUTSIDE, SIGNATURE, Haproxy, Tls, may_relay, tls_behind, v1, v2
 from lab.pki import Pki
 from lab.submit import PASSWORD, USER, add_user
 
 FRONT = "127.0.0.9"  # the declared front end
 STRANGER = "127.0.0.2"
-INSIDE = "192.0.2.7"  # trusted, when a front end names it
-OUTSIDE = "198.51.100.7"
 HEADER_SECONDS = 10  # relayd.conf(5)
 
 
@@ -47,18 +45,7 @@ def behind(daemon, header, **options):
 @pytest.mark.asan
 def test_the_named_address_counts(fronted):
     daemon, _ = fronted()
-    for header, relays in (
-        (v1(INSIDE), True),
-        (v1("2001:db8::1", "::1", "TCP6"), True),
-        (v2(INSIDE), True),
-        (v2("2001:db8::1"), True),
-        (v2(INSIDE, tlvs=b"\x04\0\x03abc\x20\0\x05\x01\0\0\0\0"), True),
-        (v1(OUTSIDE), False),
-        (v2(OUTSIDE), False),
-        (v1("127.0.0.1"), False),
-        (b"PROXY UNKNOWN\r\n", False),
-        (v2(INSIDE, command=LOCAL), False),
-    ):
+    for header, relays in NAMED:
         with behind(daemon, header) as client:
             assert may_relay(client) == relays, header
 

@@ -6,13 +6,11 @@ import pytest
 
 from lab import mail
 from lab.client import Client
-from lab.frontends import LOCAL, SIGNATURE, Haproxy, may_relay, v1, v2
+from lab.frontends import INSIDE, LOCAL, NAMED, OUTSIDE, SIGNATURE, Haproxy, may_relay, v1, v2
 from lab.submit import Submitter
 
 FRONT = "127.0.0.9"  # the declared front end
 STRANGER = "127.0.0.2"
-INSIDE = "192.0.2.7"  # trusted, when a front end names it
-OUTSIDE = "198.51.100.7"
 
 
 @pytest.fixture
@@ -38,22 +36,7 @@ def behind(daemon, header, front=FRONT):
 
 
 @pytest.mark.asan
-@pytest.mark.parametrize(
-    "header, relays",
-    [
-        (v1(INSIDE), True),
-        (v1("2001:db8::1", "::1", "TCP6"), True),
-        (v2(INSIDE), True),
-        (v2("2001:db8::1"), True),
-        (v2(INSIDE, tlvs=b"\x04\0\x03abc\x20\0\x05\x01\0\0\0\0"), True),
-        (v1(OUTSIDE), False),
-        (v2(OUTSIDE), False),
-        (v1("127.0.0.1"), False),
-        (v1("::1", "::1", "TCP6"), False),
-        (b"PROXY UNKNOWN\r\n", False),
-        (v2(INSIDE, command=LOCAL), False),
-    ],
-)
+@pytest.mark.parametrize("header, relays", NAMED)
 def test_the_named_address_counts(fronted, header, relays):
     daemon, _ = fronted
     with behind(daemon, header) as client:

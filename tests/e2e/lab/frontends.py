@@ -33,6 +33,24 @@ def v2(source, tlvs=b"", command=0x21):
     return SIGNATURE + bytes([command, 0x21 if v6 else 0x11]) + struct.pack("!H", len(body)) + body
 
 
+# Behind a listener that trusts the first: whom a front end names, and whether that is so.
+INSIDE = "192.0.2.7"
+OUTSIDE = "198.51.100.7"
+NAMED = [
+    (v1(INSIDE), True),
+    (v1("2001:db8::1", "::1", "TCP6"), True),
+    (v2(INSIDE), True),
+    (v2("2001:db8::1"), True),
+    (v2(INSIDE, tlvs=b"\x04\0\x03abc\x20\0\x05\x01\0\0\0\0"), True),
+    (v1(OUTSIDE), False),
+    (v2(OUTSIDE), False),
+    (v1("127.0.0.1"), False),
+    (v1("::1", "::1", "TCP6"), False),
+    (b"PROXY UNKNOWN\r\n", False),
+    (v2(INSIDE, command=LOCAL), False),
+]
+
+
 class Tls:
     """A client's TLS over a socket, its first flight in our hands: `hello` is not sent yet."""
 
