@@ -552,13 +552,4 @@ int fcntl(int fd, int command, ...)
     return control_fd(fd, command, arg);
 }
 
-int fcntl64(int fd, int command, ...)
-{
-    va_list args;
-    void *arg;
-
-    va_start(args, command);
-    arg = va_arg(args, void *);
-    va_end(args);
-    return control_fd(fd, command, arg);
-}
+int fcntl64(int fd, int command, ...) __attribute__((alias("fcntl")));
