@@ -84,7 +84,7 @@ static void waiting_done(struct store_job *j, struct err e)
 }
 
 struct err users_commit(struct users *u, const char *key,
-                                  struct err (*run)(struct users_job *w, struct store_txn *t), void *ctx)
+                        struct err (*run)(struct users_job *w, struct store_txn *t), void *ctx)
 {
     struct users_job w = { .users = u, .run = run, .ctx = ctx, .key = key };
     uint64_t seen;

@@ -128,7 +128,6 @@ static struct err find_keys(int folder, const char *domain, struct names *out)
     int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     DIR *dir = fd >= 0 ? fdopendir(fd) : NULL;
     struct dirent *entry;
-
     struct err e = ERR_OK;
 
     if (dir == NULL) {
