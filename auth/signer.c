@@ -1,6 +1,7 @@
 /* auth/signer.c - hands a message to libopendkim, once for each key. */
 #include "auth/signer.h"
 
+#include "base/leaks.h"
 #include "base/mem.h"
 #include "mail/header.h"
 
@@ -126,18 +127,6 @@ static struct err problem(DKIM *d, DKIM_STAT st, const char *step, char why[SIGN
     return err_make(ERR_SYSTEM, "sign");
 }
 
-/* Each loaded key leaves some hundred bytes behind in libopendkim: a worker is
- * replaced in time (SIGN_WORKER_JOBS), and a leak checker does not look here. */
-#if defined(__SANITIZE_ADDRESS__)
-void __lsan_disable(void);
-void __lsan_enable(void);
-#define LEAKS_BEGIN() __lsan_disable()
-#define LEAKS_END()   __lsan_enable()
-#else
-#define LEAKS_BEGIN() ((void)0)
-#define LEAKS_END()   ((void)0)
-#endif
-
 static struct err begin(struct signer *s, const struct signer_message *m, const struct signer_key *k, DKIM **out,
                         char why[SIGNER_WHY_MAX])
 {
@@ -234,7 +223,7 @@ static struct err end(DKIM *d, struct buf *out, char why[SIGNER_WHY_MAX])
     size_t len = 0;
     DKIM_STAT st;
 
-    LEAKS_BEGIN();
+    LEAKS_BEGIN(); /* it keeps a reference to the key: one more reason to replace a worker in time */
     st = dkim_eom(d, NULL);
     LEAKS_END();
     if (st != DKIM_STAT_OK)

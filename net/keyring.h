@@ -22,7 +22,8 @@
  * is copied. */
 MUST_CHECK struct err keyring_add(struct slice pem);
 
-/* Wipes and frees all. */
+/* Wipes the texts and forgets the keys. libopendkim keeps a reference for each
+ * signature it made: a key it used stays in memory until the process ends. */
 void keyring_clear(void);
 
 /* How often a key was given out of the ring: for tests. */
