@@ -105,7 +105,7 @@ static void damage(struct fix *x, struct store *s, const struct record *r, enum 
     buf_add(&other, how == CUT ? slice_head(buf_bytes(&r->value), buf_len(&r->value) / 2) : buf_bytes(&r->value));
     if (how == GROWN && buf_len(&other) < 4000) /* a full chunk has no room */
         buf_add_str(&other, "more");
-    if (how == ZEROED)
+    if (how == ZEROED && buf_len(&other) > 0)
         memset(other.ptr + other.start, 0, buf_len(&other));
     if (how == NEXT_VERSION && buf_len(&other) > 0)
         other.ptr[other.start] = (char)(other.ptr[other.start] + 1);
