@@ -23,7 +23,7 @@
 /* The newsletter at one site. */
 struct line {
     uint64_t site;
-    unsigned others; /* messages of others given since its last */
+    unsigned others; /* messages given since its last turn, its first among them */
     unsigned turns;  /* it has had since it came; 0: it is as new as anybody */
 };
 
@@ -287,6 +287,12 @@ static void check_shares(struct sim *sim, const struct dispatch *d, const struct
         broken(sim, "%s keeps %u connections, and %u sites have none", s->key, staying, without - leaving);
 }
 
+/* The newsletter's first message goes as anybody's does: it is one of the four. */
+static unsigned in_a_row(const struct line *line)
+{
+    return 1 + (line->others < FRESH_RUN - 1 ? line->others : FRESH_RUN - 1);
+}
+
 void news_given(struct sim *sim, const struct site *s, const struct site_conn *conn, const struct group *g)
 {
     struct news *n = sim->news;
@@ -309,7 +315,7 @@ void news_given(struct sim *sim, const struct site *s, const struct site_conn *c
     while (n->resets_done < n->resets_written &&
            (n->resets[n->resets_done].begun || n->resets[n->resets_done].came_back))
         n->resets_done++;
-    line->others = news ? 0 : line->others + 1;
+    line->others = !news ? line->others + 1 : line->turns == 0 ? in_a_row(line) : 0;
     line->turns = news ? line->turns + 1 : line->turns;
     if (s->ready == 0 || (n->written != 0 && !something_waits(s, (uint32_t)slice_hash_nocase(slice_str(n->messages[0]->reverse_path)))))
         line->turns = 0;
