@@ -363,7 +363,6 @@ uint64_t env_used_bytes(struct store *s, MDB_txn *txn)
     uint64_t pages = 2 + table_pages(txn, 0) + table_pages(txn, 1);
 
     for (unsigned i = 0; i < s->opt.table_count; i++)
-        if (s->has[i])
-            pages += table_pages(txn, s->dbi[i]);
+        pages += table_pages(txn, s->dbi[i]);
     return pages * s->page_bytes;
 }

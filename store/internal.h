@@ -94,7 +94,7 @@ struct err env_reopen(struct store *s); /* after a fatal error; settles the meta
 void env_enter(struct store *s);
 void env_leave(struct store *s);
 struct err env_begin(struct store *s, unsigned flags, MDB_txn **out);
-uint64_t env_used_bytes(struct store *s, MDB_txn *txn); /* pages in a tree, not free ones */
+uint64_t env_used_bytes(struct store *s, MDB_txn *txn); /* pages in a tree, not free ones; not read_only */
 
 /* compact.c */
 void env_compact(struct store *s); /* between env_open and the first job */

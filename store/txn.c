@@ -42,11 +42,11 @@ static struct slice slice_of(MDB_val v)
     return slice_make(v.mv_data, v.mv_size);
 }
 
-/* After these answers the transaction goes on; after all others LMDB has
- * marked it as failed. */
+/* After this answer the transaction goes on; after all others LMDB has marked
+ * it as failed. */
 static struct err txn_err(struct store_txn *t, int rc, const char *what)
 {
-    if (rc != MDB_NOTFOUND && rc != MDB_KEYEXIST)
+    if (rc != MDB_NOTFOUND)
         t->bad = rc;
     return env_err(rc, what);
 }

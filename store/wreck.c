@@ -203,8 +203,8 @@ static void walk(struct wreck *w, uint64_t n, uint16_t mark, unsigned depth, nod
     const char *page;
     unsigned count;
 
-    if (n == NO_PAGE && depth == 0)
-        return; /* an empty tree */
+    if (n == NO_PAGE)
+        return; /* an empty tree: a branch has no room for such a number */
     if (n < 2 || n >= w->pages || depth > DEPTH_MAX || (w->met[n] & mark) != 0) {
         w->counts->damaged++;
         return;
