@@ -371,6 +371,31 @@ static void test_keeps_by_age(void **state)
     assert_int_equal(indexed(x), 0);
 }
 
+/* In steps, so that nobody waits long for the history's writer. */
+static void test_much_that_is_too_old(void **state)
+{
+    struct fix *x = *state;
+    const size_t count = 6000;
+    uint64_t young;
+
+    for (size_t i = 0; i < count; i++)
+        queue_fix_add(x->f, "a@from.example", one, 1, NULL);
+    start(x, 10 * HOUR_MS, 0);
+    queue_fix_pass(x->f, 10000);
+    assert_int_equal(kept(x), count);
+    x->f->wall_ms += 11 * HOUR_MS;
+    young = queue_fix_add(x->f, "y@from.example", one, 1, NULL);
+    for (unsigned i = 0; i < 600 && kept(x) >= count; i++)
+        queue_fix_pass(x->f, 100);
+    assert_in_range(kept(x), 1000, count - 1); /* a part has gone */
+    queue_fix_pass(x->f, 600000);
+    assert_int_equal(kept(x), 1);
+    assert_string_equal(life(x, young), "received");
+    x->f->wall_ms += 21 * HOUR_MS;
+    queue_fix_pass(x->f, 600000);
+    assert_int_equal(indexed(x), 0);
+}
+
 static void test_keeps_by_size(void **state)
 {
     struct fix *x = *state;
@@ -407,6 +432,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_damaged_record_moves_too, setup, teardown),
         cmocka_unit_test_setup_teardown(test_backlog, setup, teardown),
         cmocka_unit_test_setup_teardown(test_keeps_by_age, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_much_that_is_too_old, setup, teardown),
         cmocka_unit_test_setup_teardown(test_keeps_by_size, setup, teardown),
     };
 

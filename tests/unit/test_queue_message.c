@@ -458,6 +458,24 @@ static void test_24_formats(void **state)
     queue_close(f->q);
     f->q = NULL;
     assert_err(queue_open(&opt, &other), ERR_VERSION);
+    assert_null(other);
+}
+
+/* Of a release so old that nobody knows its records any more. */
+static void test_24_a_format_too_old(void **state)
+{
+    struct queue_fix *f = *state;
+    struct queue_options opt = { .state_dir = f->path, .clock = &f->clock, .stepped = true };
+    struct queue *other = NULL;
+    struct err e;
+
+    put_format(f, QUEUE_FORMAT_BEFORE - 1);
+    queue_close(f->q);
+    f->q = NULL;
+    e = queue_open(&opt, &other);
+    assert_err(e, ERR_VERSION);
+    assert_non_null(strstr(e.what, "too old"));
+    assert_null(other);
 }
 
 /* ---- trouble --------------------------------------------------------------------- */
@@ -819,7 +837,7 @@ int main(void)
         TEST(the_last_one_takes_all_with_it),
         TEST(a_composed_message_is_stored_with_the_change),
         TEST(wishes_are_stored),
-        TEST(test_24_formats),
+        TEST(test_24_formats), TEST(test_24_a_format_too_old),
         TEST(a_crash_before_the_commit_leaves_nothing),
         TEST(ids_stay_above_all_stored),
         TEST(damage_is_found),

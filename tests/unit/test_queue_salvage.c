@@ -274,6 +274,109 @@ static void test_12_a_hundred_damaged_pages(void **state)
     try_damage(100, TRIALS, 3000);
 }
 
+/* ---- bodies in files of their own -------------------------------------------------- */
+
+static bool in_file(const struct original *o)
+{
+    return o->alive && buf_len(&o->content) > 128 * KIB;
+}
+
+static void assert_only_files_missing(const struct found *f, unsigned missing)
+{
+    assert_int_equal(f->damaged, missing);
+    for (size_t i = 0; i < MESSAGES; i++)
+        if (originals[i].alive && (!in_file(&originals[i]) || missing == 0))
+            assert_int_equal(f->whole[i], 1);
+}
+
+static unsigned files_there(void)
+{
+    unsigned n = 0;
+
+    for (size_t i = 0; i < MESSAGES; i++)
+        n += in_file(&originals[i]);
+    return n;
+}
+
+/* Finds the file of the first that has one. */
+static bool find_file(void *ctx, const struct salvaged *s)
+{
+    char link[64];
+    ssize_t n;
+
+    if (s->body_fd < 0)
+        return true;
+    snprintf(link, sizeof link, "/proc/self/fd/%d", s->body_fd);
+    n = readlink(link, ctx, 4095);
+    assert_true(n > 0);
+    ((char *)ctx)[n] = '\0';
+    return false; /* and that is enough */
+}
+
+static void salvage_all(struct found *f)
+{
+    struct wreck_counts counts;
+
+    *f = (struct found){ 0 };
+    queue_salvage_bytes(pristine, body_dir, check, f, &counts);
+}
+
+static void test_12_body_files_that_are_damaged(void **state)
+{
+    struct wreck_counts counts;
+    char path[4096] = "", aside[4200];
+    struct found f;
+    struct stat st;
+    char byte;
+    int fd;
+
+    queue_salvage_bytes(pristine, body_dir, find_file, path, &counts);
+    assert_true(path[0] == '/');
+    fd = open(path, O_RDWR | O_CLOEXEC);
+    assert_true(fd >= 0 && fstat(fd, &st) == 0);
+
+    assert_int_equal(pread(fd, &byte, 1, 70000), 1); /* one byte is another */
+    byte ^= 1;
+    assert_int_equal(pwrite(fd, &byte, 1, 70000), 1);
+    salvage_all(&f);
+    assert_only_files_missing(&f, 1);
+    byte ^= 1;
+    assert_int_equal(pwrite(fd, &byte, 1, 70000), 1);
+    salvage_all(&f);
+    assert_only_files_missing(&f, 0);
+
+    assert_int_equal(ftruncate(fd, st.st_size + 1), 0); /* it is longer */
+    salvage_all(&f);
+    assert_only_files_missing(&f, 1);
+    assert_int_equal(ftruncate(fd, st.st_size), 0);
+    close(fd);
+
+    snprintf(aside, sizeof aside, "%s.aside", path); /* it is gone */
+    assert_int_equal(rename(path, aside), 0);
+    salvage_all(&f);
+    assert_only_files_missing(&f, 1);
+    assert_int_equal(mkdir(path, 0700), 0); /* it can't be read */
+    salvage_all(&f);
+    assert_only_files_missing(&f, 1);
+    assert_int_equal(rmdir(path), 0);
+    assert_int_equal(rename(aside, path), 0);
+
+    f = (struct found){ 0 };
+    queue_salvage_bytes(pristine, NULL, check, &f, &counts); /* all are gone */
+    assert_only_files_missing(&f, files_there());
+}
+
+static void test_12_the_folder_of_a_queue(void **state)
+{
+    struct queue_fix *fix = *state;
+    struct wreck_counts counts;
+    struct found f = { 0 };
+
+    assert_ok(queue_salvage(fix->path, check, &f, &counts));
+    assert_only_files_missing(&f, 0);
+    assert_err(queue_salvage(body_dir, check, &f, &counts), ERR_NOT_FOUND);
+}
+
 /* A file cut anywhere, and one of nothing but noise. */
 static void test_12_no_file_at_all(void **state)
 {
@@ -302,6 +405,8 @@ int main(void)
         cmocka_unit_test(test_12_one_damaged_page),
         cmocka_unit_test(test_12_ten_damaged_pages),
         cmocka_unit_test(test_12_a_hundred_damaged_pages),
+        cmocka_unit_test(test_12_body_files_that_are_damaged),
+        cmocka_unit_test(test_12_the_folder_of_a_queue),
         cmocka_unit_test(test_12_no_file_at_all),
     };
 

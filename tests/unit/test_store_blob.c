@@ -286,6 +286,7 @@ static void test_open_fails(void **state)
     assert_true(
         err_failed(blobs_open(&(struct blobs_options){ .path = "/dev/null", .threads = 1 }, &b)));
     assert_null(b);
+    blobs_finish(b);
     assert_err(blobs_open(&(struct blobs_options){ .path = "/nonexistent/a/b" }, &b),
                ERR_NOT_FOUND);
     blobs_close(NULL);

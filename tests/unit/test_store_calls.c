@@ -14,24 +14,30 @@
 
 #include "base/log.h"
 #include "store/blob.h"
-#include "store/store.h"
+#include "store/internal.h"
+#include "store/wreck.h"
 
 #include <dirent.h>
 #include <fcntl.h>
 #include <lmdb.h>
 #include <pthread.h>
 #include <stdarg.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 
 #define KEYS 6
 
+/* LMDB has declared the environment dead: nothing can be begun in it any more. */
+static bool given_up;
+
 WRAP(int, mdb_env_create, (MDB_env **env), (env), fault.error)
 WRAP(int, mdb_env_open, (MDB_env *env, const char *path, unsigned flags, mdb_mode_t mode), (env, path, flags, mode),
      fault.error)
 WRAP(int, mdb_env_info, (MDB_env *env, MDB_envinfo *info), (env, info), fault.error)
-WRAP(int, mdb_txn_begin, (MDB_env *env, MDB_txn *parent, unsigned flags, MDB_txn **txn), (env, parent, flags, txn),
-     fault.error)
+WRAP_AS(int, mdb_txn_begin, (MDB_env *env, MDB_txn *parent, unsigned flags, MDB_txn **txn), fault.error,
+        given_up ? MDB_PANIC : __real_mdb_txn_begin(env, parent, flags, txn))
+WRAP(int, mdb_txn_renew, (MDB_txn *txn), (txn), fault.error)
 WRAP(int, mdb_dbi_open, (MDB_txn *txn, const char *name, unsigned flags, MDB_dbi *dbi), (txn, name, flags, dbi),
      fault.error)
 WRAP(int, mdb_stat, (MDB_txn *txn, MDB_dbi dbi, MDB_stat *stat), (txn, dbi, stat), fault.error)
@@ -62,6 +68,24 @@ WRAP(int, pthread_create, (pthread_t *t, const pthread_attr_t *a, void *(*run)(v
 /* That they are made, and believed, is the test's concern; what a disk does is not. */
 WRAP_AS(int, fsync, (int fd), -1, 0)
 WRAP_AS(int, fdatasync, (int fd), -1, 0)
+
+WRAP(void *, mmap64, (void *at, size_t len, int rights, int flags, int fd, off_t offset),
+     (at, len, rights, flags, fd, offset), MAP_FAILED)
+
+void __real_mdb_env_close(MDB_env *env);
+void __wrap_mdb_env_close(MDB_env *env);
+void __wrap_mdb_env_close(MDB_env *env)
+{
+    given_up = false;
+    __real_mdb_env_close(env);
+}
+
+/* What is waited for does not come by itself: there is no other thread. */
+int __wrap_nanosleep(const struct timespec *time, struct timespec *left);
+int __wrap_nanosleep(const struct timespec *time, struct timespec *left)
+{
+    return 0;
+}
 
 /* As LMDB does: the transaction is over all the same. */
 int __real_mdb_txn_commit(MDB_txn *txn);
@@ -117,12 +141,13 @@ struct fix {
     uint64_t many; /* the id of what is to be whole when there were many; 0: body */
 };
 
-enum work_kind { PUT, PUT_ROOM, APPEND, DELETE, DELETE_PREFIX, WALK, WALK_AND_DELETE };
+enum work_kind { PUT, PUT_ROOM, APPEND, DELETE, DELETE_PREFIX, WALK, WALK_AND_DELETE, CARELESS };
 
 struct work {
     struct store_job job;
     enum work_kind kind;
     char key[8];
+    bool failed_inside; /* and nothing was said of it */
     unsigned done;
 };
 
@@ -177,6 +202,10 @@ static struct err work_run(struct store_job *j, struct store_txn *t)
     case WALK:
     case WALK_AND_DELETE:
         return walk(t, w->kind == WALK_AND_DELETE);
+    case CARELESS:
+        if (err_failed(store_put(t, 0, key, SLICE("a value"))))
+            w->failed_inside = true;
+        return ERR_OK;
     }
     return e;
 }
@@ -186,12 +215,19 @@ static void work_done(struct store_job *j, struct err e)
     container_of(j, struct work, job)->done++;
 }
 
-static bool work(struct fix *f, enum work_kind kind, unsigned n)
+static struct work work_new(struct fix *f, enum work_kind kind, unsigned n)
 {
     struct work w = { .job = { .home = &f->loop.loop, .run = work_run, .done = work_done, .cost_bytes = 100 },
                       .kind = kind };
 
     key_of(n, w.key);
+    return w;
+}
+
+static bool work(struct fix *f, enum work_kind kind, unsigned n)
+{
+    struct work w = work_new(f, kind, n);
+
     f->now_ms += 11 * SECOND_MS; /* a broken store is tried again by then */
     if (kind == WALK)
         store_read(f->store, &w.job);
@@ -202,6 +238,7 @@ static bool work(struct fix *f, enum work_kind kind, unsigned n)
         fake_turn(&f->loop);
     }
     assert_int_equal(w.done, 1);
+    assert_true(!w.failed_inside || err_failed(w.job.result));
     return !err_failed(w.job.result);
 }
 
@@ -266,7 +303,7 @@ static void use_store(struct fix *f)
         f->there[2] = false;
     if (f->there[0] && work(f, WALK_AND_DELETE, 0))
         f->there[0] = false;
-    f->there[5] = work(f, PUT, 5);
+    f->there[5] = work(f, CARELESS, 5);
     store_close(f->store);
     f->store = NULL;
     if (err_failed(open_store(f, READ_ONLY)))
@@ -334,6 +371,66 @@ static void use_broken(struct fix *f)
     fault = later;
     f->there[2] = work(f, PUT, 2);
     f->there[3] = work(f, PUT, 3);
+}
+
+/* LMDB gives the environment up, and it is opened anew. */
+static void use_given_up(struct fix *f)
+{
+    struct failing_calls later = fault;
+
+    fault.armed = false;
+    assert_ok(open_store(f, STEPPED));
+    f->there[0] = work(f, PUT, 0);
+    fault_arm(0, false, EIO);
+    fault.only = "mdb_txn_commit";
+    assert_false(work(f, PUT, 1));
+    given_up = true;
+    fault = later;
+    assert_false(work(f, PUT, 1)); /* and is tried again: a trial is made */
+    f->there[2] = work(f, PUT, 2);
+    fault.armed = false;
+    f->there[3] = work(f, PUT, 3); /* a trial at the latest with this one, */
+    f->there[4] = work(f, PUT, 4);
+    assert_true(f->there[4]); /* and all is well again */
+}
+
+/* Reads in threads, each in a snapshot that is kept for the next. */
+static void use_readers(struct fix *f)
+{
+    struct failing_calls later = fault;
+    unsigned failed = 0;
+
+    fault.armed = false;
+    assert_ok(open_store(f, STEPPED));
+    f->there[0] = work(f, PUT, 0);
+    store_close(f->store);
+    assert_ok(open_store(f, THREADS));
+    fault = later;
+    for (unsigned i = 0; i < 8; i++) {
+        struct work w = work_new(f, WALK, 0);
+
+        store_read(f->store, &w.job);
+        fake_run_until(&f->loop, &w.done, 1);
+        failed += err_failed(w.job.result);
+    }
+    assert_in_range(failed, fault.hits > 0, fault.sticky ? 8 : 1);
+}
+
+static void use_wreck(struct fix *f)
+{
+    struct slice file;
+    struct err e;
+
+    fault.armed = false;
+    assert_ok(open_store(f, STEPPED));
+    f->there[0] = work(f, PUT, 0);
+    store_close(f->store);
+    f->store = NULL;
+    fault.armed = true;
+    e = wreck_open(f->store_path, &file);
+    assert_int_equal(err_failed(e), fault.hits > 0);
+    assert_int_equal(file.len == 0, fault.hits > 0);
+    wreck_close(file);
 }
 
 static void use_bodies(struct fix *f, unsigned threads)
@@ -440,6 +537,25 @@ static char *below(const char *path, const char *name)
     return copy;
 }
 
+static void fix_init(struct fix *f)
+{
+    *f = (struct fix){ .now_ms = 1000, .path = scratch_make() };
+    fake_init(&f->loop);
+    f->clock = (struct clock){ now, now, f };
+    f->loop.loop.clock = &f->clock;
+    f->store_path = below(f->path, "store");
+    f->blob_path = below(f->path, "body");
+}
+
+static void fix_release(struct fix *f)
+{
+    close_all(f);
+    scratch_remove(f->path);
+    free(f->path);
+    free(f->store_path);
+    free(f->blob_path);
+}
+
 static unsigned play_each(struct fix *f, void (*use)(struct fix *f), void (*check)(struct fix *f), int error,
                           bool sticky)
 {
@@ -465,15 +581,11 @@ static unsigned play_each(struct fix *f, void (*use)(struct fix *f), void (*chec
 /* With the first `kinds` of the errors; 0: with the first alone, and once only. */
 static void play(void (*use)(struct fix *f), void (*check)(struct fix *f), size_t kinds, unsigned at_least)
 {
-    static const int errors[] = { EIO, ENOSPC, ENOMEM, MDB_MAP_FULL, MDB_CORRUPTED, MDB_PANIC };
-    struct fix f = { .now_ms = 1000, .path = scratch_make() };
+    static const int errors[] = { EIO, ENOSPC, ENOMEM, MDB_MAP_FULL, MDB_CORRUPTED, MDB_PANIC, MDB_TXN_FULL };
+    struct fix f;
     unsigned visited = 0;
 
-    fake_init(&f.loop);
-    f.clock = (struct clock){ now, now, &f };
-    f.loop.loop.clock = &f.clock;
-    f.store_path = below(f.path, "store");
-    f.blob_path = below(f.path, "body");
+    fix_init(&f);
     if (kinds == 0)
         visited += play_each(&f, use, check, EIO, false);
     for (size_t i = 0; i < kinds; i++) {
@@ -484,15 +596,12 @@ static void play(void (*use)(struct fix *f), void (*check)(struct fix *f), size_
         visited += play_each(&f, use, check, EINTR, false); /* for ever it would be waited for */
     print_message("# %u calls failed\n", visited);
     assert_in_range(visited, at_least, 1000000);
-    scratch_remove(f.path);
-    free(f.path);
-    free(f.store_path);
-    free(f.blob_path);
+    fix_release(&f);
 }
 
 static void tables(void **state)
 {
-    play(use_store, check_store, 6, 500);
+    play(use_store, check_store, 7, 500);
 }
 
 static void compaction(void **state)
@@ -510,6 +619,21 @@ static void mending(void **state)
     play(use_broken, check_store, 6, 100);
 }
 
+static void given_up_by_lmdb(void **state)
+{
+    play(use_given_up, check_store, 6, 100);
+}
+
+static void readers(void **state)
+{
+    play(use_readers, check_store, 6, 50);
+}
+
+static void wrecks(void **state)
+{
+    play(use_wreck, check_store, 1, 5);
+}
+
 static void body_files(void **state)
 {
     play(use_blobs, check_blobs, 1, 500); /* 256 folders are opened each time */
@@ -525,15 +649,104 @@ static void many_body_files(void **state)
     play(use_many_blobs, check_blobs, 1, 200);
 }
 
+/* They were given before anybody could know. */
+static void behind_a_failed_commit(void **state)
+{
+    struct work jobs[3];
+    struct fix f;
+
+    fix_init(&f);
+    assert_ok(open_store(&f, STEPPED));
+    fault_arm(0, false, EIO);
+    fault.only = "mdb_txn_commit";
+    for (unsigned i = 0; i < countof(jobs); i++) {
+        jobs[i] = work_new(&f, PUT, i);
+        store_submit(f.store, &jobs[i].job);
+    }
+    assert_int_equal(store_step(f.store, 1), 1);
+    assert_int_equal(store_space(f.store), STORE_BROKEN);
+    assert_int_equal(store_step(f.store, 1), 2);
+    fake_turn(&f.loop);
+    for (unsigned i = 0; i < countof(jobs); i++) {
+        assert_int_equal(jobs[i].done, 1);
+        assert_err(jobs[i].job.result, ERR_IO);
+    }
+    assert_false(work(&f, PUT, 4)); /* makes the trial */
+    assert_true(f.there[5] = work(&f, PUT, 5));
+    store_close(f.store);
+    check_store(&f);
+    fix_release(&f);
+}
+
+/* A new environment under a reader's feet would be the end of the process. */
+static void not_under_a_snapshot(void **state)
+{
+    struct store_txn *t;
+    struct slice v;
+    char key[8];
+    struct fix f;
+
+    fix_init(&f);
+    assert_ok(open_store(&f, STEPPED));
+    assert_true(f.there[0] = work(&f, PUT, 0));
+    assert_ok(store_snapshot(f.store, &t));
+    fault_arm(0, false, EIO);
+    fault.only = "mdb_txn_commit";
+    assert_false(work(&f, PUT, 1));
+    given_up = true;
+    for (unsigned i = 0; i < 3; i++)
+        assert_false(work(&f, PUT, 1));
+    assert_true(given_up);
+    assert_ok(store_get(t, 0, key_of(0, key), &v));
+    assert_slice_str(v, "a value of the tests");
+    store_snapshot_end(t);
+    assert_false(work(&f, PUT, 1));
+    assert_true(f.there[2] = work(&f, PUT, 2));
+    store_close(f.store);
+    check_store(&f);
+    fix_release(&f);
+}
+
+static void codes_of_lmdb(void **state)
+{
+    static const struct {
+        int code;
+        enum err_kind kind;
+    } rows[] = {
+        { 0, ERR_NONE },
+        { MDB_NOTFOUND, ERR_NOT_FOUND },
+        { MDB_KEYEXIST, ERR_EXISTS },
+        { MDB_MAP_FULL, ERR_NO_SPACE },
+        { MDB_TXN_FULL, ERR_NO_SPACE },
+        { ENOSPC, ERR_NO_SPACE },
+        { MDB_BAD_VALSIZE, ERR_LIMIT },
+        { MDB_READERS_FULL, ERR_LIMIT },
+        { MDB_VERSION_MISMATCH, ERR_VERSION },
+        { MDB_CORRUPTED, ERR_CORRUPT },
+        { MDB_PAGE_NOTFOUND, ERR_CORRUPT },
+        { MDB_INVALID, ERR_CORRUPT },
+        { MDB_INCOMPATIBLE, ERR_CORRUPT },
+        { MDB_PANIC, ERR_IO },
+        { MDB_BAD_TXN, ERR_IO },
+        { EIO, ERR_IO },
+        { MDB_CURSOR_FULL, ERR_SYSTEM },
+    };
+
+    for (size_t i = 0; i < countof(rows); i++)
+        assert_int_equal(env_err(rows[i].code, "do it").kind, rows[i].kind);
+}
+
 /* What others put there is left alone. */
 static void foreign_names(void **state)
 {
     static const char *const names[] = { "note", "0123456789abcdeX", "0123456789abcdef" };
     char *path = scratch_make();
     struct fix f = { .body = 7 };
+    struct buf gone = { 0 };
     size_t removed;
     int fd;
 
+    buf_printf(&gone, "%s/ef/fedcba9876543210", path);
     assert_ok(blobs_open(&(struct blobs_options){ .path = path }, &f.blobs));
     for (size_t i = 0; i < countof(names); i++) {
         struct buf file = { 0 };
@@ -546,7 +759,16 @@ static void foreign_names(void **state)
     }
     assert_ok(blobs_sweep(f.blobs, stays, &f, &removed));
     assert_int_equal(removed, 1);
+    fd = open(buf_cstr(&gone), O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+    assert_true(fd >= 0);
+    close(fd);
+    fault_arm(0, true, ENOENT); /* it goes by another hand meanwhile */
+    fault.only = "unlinkat";
+    assert_ok(blobs_sweep(f.blobs, stays, &f, &removed));
+    assert_int_equal(fault.hits, 1);
+    fault.armed = false;
     blobs_close(f.blobs);
+    buf_release(&gone);
     assert_err(blob_open_file("/nonexistent", 7, &fd), ERR_NOT_FOUND);
     scratch_remove(path);
     free(path);
@@ -559,6 +781,12 @@ int main(void)
         cmocka_unit_test(compaction),
         cmocka_unit_test(starts),
         cmocka_unit_test(mending),
+        cmocka_unit_test(given_up_by_lmdb),
+        cmocka_unit_test(readers),
+        cmocka_unit_test(wrecks),
+        cmocka_unit_test(behind_a_failed_commit),
+        cmocka_unit_test(not_under_a_snapshot),
+        cmocka_unit_test(codes_of_lmdb),
         cmocka_unit_test(body_files),
         cmocka_unit_test(body_files_of_threads),
         cmocka_unit_test(many_body_files),

@@ -365,6 +365,23 @@ static void test_5_no_space_once(void **state)
     assert_ok(add(f, 4));
 }
 
+/* Some filesystems can't set space aside: then there is none, and that is all. */
+static void test_no_space_can_be_set_aside(void **state)
+{
+    struct fix *f = *state;
+
+    store_close(f->store);
+    f->ahead = MIB;
+    fault_arm(ON_ALLOC, 0, true, EOPNOTSUPP);
+    assert_ok(fix_open(f));
+    assert_int_equal(fault.hits, 1);
+    assert_int_equal(store_space(f->store), STORE_SPACE_OK);
+    for (unsigned i = 0; i < 10; i++)
+        assert_ok(add(f, i));
+    assert_int_equal(fault.hits, 1); /* not asked for again */
+    assert_int_equal(store_space(f->store), STORE_SPACE_OK);
+}
+
 /* Pages of a transaction too large for memory are written before its commit. */
 static void test_spill_fails(void **state)
 {
@@ -585,6 +602,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_4_sync_fails_always, setup, teardown),
         cmocka_unit_test_setup_teardown(test_meta_write_fails, setup, teardown),
         cmocka_unit_test_setup_teardown(test_5_no_space_once, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_no_space_can_be_set_aside, setup, teardown),
         cmocka_unit_test_setup_teardown(test_spill_fails, setup, teardown),
         cmocka_unit_test_setup_teardown(test_every_call, setup, teardown),
         cmocka_unit_test_setup_teardown(test_49_slow_sync, setup, teardown),

@@ -448,6 +448,42 @@ static void test_many_threads(void **state)
     free(ps);
 }
 
+static pthread_barrier_t together;
+
+static struct err read_together(struct store_job *j, struct store_txn *t)
+{
+    pthread_barrier_wait(&together);
+    return read_run(j, t);
+}
+
+/* More than LMDB has room for unless it is told. */
+static void test_many_readers_at_once(void **state)
+{
+    enum { READERS = 150 };
+    struct fix *f = *state;
+    struct test_job *jobs = calloc(READERS, sizeof *jobs);
+    const struct store_options opt = {
+        .path = f->path,
+        .tables = tables,
+        .table_count = 1,
+        .readers = READERS,
+        .clock = &clock_system,
+    };
+
+    store_close(f->store);
+    assert_ok(store_open(&opt, &f->store));
+    pthread_barrier_init(&together, NULL, READERS);
+    for (unsigned i = 0; i < READERS; i++) {
+        job_init(f, &jobs[i], i, 0);
+        jobs[i].job.run = read_together;
+        store_read(f->store, &jobs[i].job);
+    }
+    fake_run_until(&f->loop, &f->done, READERS);
+    assert_int_equal(f->failed, 0);
+    pthread_barrier_destroy(&together);
+    free(jobs);
+}
+
 static void test_close_finishes(void **state)
 {
     struct fix *f = *state;
@@ -557,6 +593,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_abandon, setup_stepped, teardown),
         cmocka_unit_test_setup_teardown(test_7_map_full, setup_stepped, teardown),
         cmocka_unit_test_setup_teardown(test_many_threads, setup_threads, teardown),
+        cmocka_unit_test_setup_teardown(test_many_readers_at_once, setup_threads, teardown),
         cmocka_unit_test_setup_teardown(test_close_finishes, setup_threads, teardown),
         cmocka_unit_test_setup_teardown(test_what_comes_after_the_end_is_cancelled, setup_stepped, teardown),
         cmocka_unit_test_setup_teardown(test_what_comes_after_the_end_is_cancelled, setup_threads, teardown),

@@ -131,7 +131,8 @@ static void test_put_get(void **state)
 static struct err odd_sizes(struct fix *f, struct store_txn *t)
 {
     static char big[STORE_VALUE_MAX + 1], key[STORE_KEY_MAX + 1];
-    struct slice v;
+    struct store_cursor *c;
+    struct slice k, v;
     char *room;
 
     memset(key, 'k', sizeof key);
@@ -147,6 +148,8 @@ static struct err odd_sizes(struct fix *f, struct store_txn *t)
     assert_err(store_get(t, T_A, SLICE(""), &v), ERR_LIMIT);
     assert_err(store_delete(t, T_A, slice_make(key, sizeof key)), ERR_LIMIT);
     assert_err(store_get(t, T_A, SLICE("k"), &v), ERR_NOT_FOUND);
+    assert_ok(store_cursor_open(t, T_A, &c));
+    assert_err(store_cursor_seek(c, slice_make(key, sizeof key), &k, &v), ERR_LIMIT);
     return ERR_OK;
 }
 
@@ -329,6 +332,29 @@ static void test_read_only(void **state)
     assert_err(store_open(&opt, &ro), ERR_NOT_FOUND);
 }
 
+/* However the folder is named, its own folder is synced, and found. */
+static void test_paths(void **state)
+{
+    struct fix *f = *state;
+    char absolute[128], before[4096], file[128];
+    const char *const rows[] = { "relative", "slash/", "slashes///", "./dotted", absolute };
+    struct store_options opt = { .tables = tables, .table_count = 2, .clock = &clock_system };
+
+    assert_non_null(getcwd(before, sizeof before));
+    assert_int_equal(chdir(f->path), 0);
+    snprintf(absolute, sizeof absolute, "%s/absolute/", f->path);
+    for (unsigned i = 0; i < countof(rows); i++) {
+        struct store *s;
+
+        opt.path = rows[i];
+        assert_ok(store_open(&opt, &s));
+        store_close(s);
+        snprintf(file, sizeof file, "%s/data.mdb", rows[i]);
+        assert_int_equal(access(file, F_OK), 0);
+    }
+    assert_int_equal(chdir(before), 0);
+}
+
 static void test_open_rubbish(void **state)
 {
     static const struct {
@@ -362,6 +388,8 @@ static void test_open_rubbish(void **state)
         fclose(out);
         e = store_open(&opt, &f->store);
         assert_int_equal(err_failed(e), !rows[i].opens);
+        assert_int_equal(f->store == NULL, !rows[i].opens);
+        store_finish(f->store); /* of what did not open, too */
     }
 }
 
@@ -374,6 +402,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_delete_prefix, setup, teardown),
         cmocka_unit_test_setup_teardown(test_cursor_model, setup, teardown),
         cmocka_unit_test_setup_teardown(test_read_only, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_paths, setup, teardown),
         cmocka_unit_test_setup_teardown(test_open_rubbish, setup, teardown),
     };
 
