@@ -72,6 +72,7 @@ void smtp_client_free(struct smtp_client *c)
     assert(!c->feeding && !c->turning);
     client_auth_release(c);
     buf_release(&c->out);
+    buf_release(&c->refusal_text);
     mail_reply_reader_release(&c->reader);
     free(c->greeting);
     free(c->recipients);
@@ -134,8 +135,7 @@ void client_fail(struct smtp_client *c, const struct smtp_outcome *o)
     c->wait = WAIT_CLOSED;
     buf_clear(&c->out); /* half a message must not get its end */
     if (c->in_transaction) {
-        client_settle(c, &kept);
-        client_transaction_over(c);
+        client_transaction_cut(c, &kept);
     }
     if (kept.verdict == SMTP_IN_DOUBT)
         kept.verdict = SMTP_DEFERRED; /* that was the message's; the session is over for sure */

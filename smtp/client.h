@@ -103,7 +103,9 @@ struct smtp_client_handler {
     void (*content)(void *ctx);
     /* How recipient n (its index) fared; exactly once each per transaction,
      * before transaction_done. A message refused before RCPT (or at the final
-     * dot) gives every recipient that outcome. */
+     * dot) gives every recipient that outcome. That a sender is refused for good
+     * is believed when the replies behind it agree or, step by step, in the
+     * first transaction; else the session fails and nobody bounces. */
     void (*recipient_done)(void *ctx, unsigned n, const struct smtp_outcome *o);
     void (*transaction_done)(void *ctx);
     /* The session can't go on: refused greeting, EHLO or login, TLS that is

@@ -75,6 +75,9 @@ struct smtp_client {
     bool burst;                /* all up to DATA is sent; to the last RCPT when chunked */
     bool utf8;
     bool mail_accepted;        /* the server holds a sender: RSET before the next MAIL */
+    bool mail_refused;         /* for good, and the replies behind it in the burst don't gainsay it yet */
+    struct smtp_outcome refusal; /* that */
+    struct buf refusal_text;
     bool at_line_start;        /* of content */
     bool chunked;              /* content goes by BDAT (RFC 3030) */
     unsigned chunks_open;      /* sent, and without a reply yet */
@@ -108,6 +111,8 @@ void client_content_replied(struct smtp_client *c, const struct mail_reply *repl
 void client_end_replied(struct smtp_client *c, const struct mail_reply *reply);
 /* Gives each recipient without one this outcome. */
 void client_settle(struct smtp_client *c, const struct smtp_outcome *o);
+/* The session ends in the middle of one, for this reason. */
+void client_transaction_cut(struct smtp_client *c, const struct smtp_outcome *o);
 void client_transaction_over(struct smtp_client *c);
 
 /* client_tls.c, client_auth.c. begin: true when the session goes on there, or

@@ -41,6 +41,16 @@ void client_transaction_over(struct smtp_client *c)
     c->handler->transaction_done(c->ctx);
 }
 
+/* Whoever refuses a sender and hangs up has meant it, on a connection that has
+ * said nothing wrong so far. */
+void client_transaction_cut(struct smtp_client *c, const struct smtp_outcome *o)
+{
+    if (c->mail_refused && c->transactions == 1)
+        client_settle(c, &c->refusal);
+    client_settle(c, o);
+    client_transaction_over(c);
+}
+
 /* Addresses come checked; this is the last door before the wire. */
 static bool has_control(struct slice path)
 {
@@ -182,6 +192,9 @@ static void to_content(struct smtp_client *c)
 
 static void to_data(struct smtp_client *c)
 {
+    if (c->mail_refused)
+        client_settle(c, &c->refusal);
+    c->mail_refused = false;
     if ((!c->burst || c->chunked) && c->accepted == 0) {
         client_transaction_over(c);
         return;
@@ -262,6 +275,7 @@ void smtp_client_send(struct smtp_client *c, const struct smtp_transaction *t)
     }
     memset(c->recipients, 0, t->recipient_count);
     c->accepted = 0;
+    c->mail_refused = false;
     c->in_transaction = true;
     if (refuse_message(c) || choose_recipients(c) == 0) {
         client_transaction_over(c);
@@ -297,6 +311,28 @@ void client_rset_replied(struct smtp_client *c, const struct mail_reply *reply)
     to_mail(c);
 }
 
+/* Some servers say 5xx unasked, between two messages (too many, too long), and
+ * it would be MAIL's answer if our MAIL is on its way. No sender bounces for that:
+ * in a burst the next replies tell, otherwise a new connection does. */
+static bool refusal_waits(struct smtp_client *c, const struct mail_reply *reply)
+{
+    if (reply->code < 500)
+        return false;
+    if (c->burst) {
+        c->mail_refused = true;
+        c->refusal = client_outcome_of(c, reply);
+        buf_clear(&c->refusal_text);
+        buf_add(&c->refusal_text, c->refusal.text);
+        c->refusal.text = buf_bytes(&c->refusal_text);
+        to_rcpt(c, 0);
+        return true;
+    }
+    if (c->transactions == 1)
+        return false;
+    client_fail_protocol(c, "server refused the sender on a connection used before, perhaps unasked");
+    return true;
+}
+
 void client_mail_replied(struct smtp_client *c, const struct mail_reply *reply)
 {
     if (is_odd(c, reply))
@@ -306,6 +342,8 @@ void client_mail_replied(struct smtp_client *c, const struct mail_reply *reply)
         to_rcpt(c, 0);
         return;
     }
+    if (refusal_waits(c, reply))
+        return;
     settle_by_reply(c, reply);
     if (c->burst)
         to_rcpt(c, 0); /* the replies to RCPT and DATA come all the same */
@@ -330,11 +368,16 @@ void client_rcpt_replied(struct smtp_client *c, const struct mail_reply *reply)
 
     if (is_odd(c, reply))
         return;
+    if (c->mail_refused && reply->code < 500) { /* without a sender this can't be */
+        c->mail_refused = false;
+        client_fail_protocol(c, "server refused the sender before it was asked");
+        return;
+    }
     if (is_too_many(c, reply)) {
         o.verdict = SMTP_DEFERRED;
         o.status = STATUS(4, 5, 3);
     }
-    if ((c->recipients[n] & RECIPIENT_DONE) == 0) {
+    if (!c->mail_refused && (c->recipients[n] & RECIPIENT_DONE) == 0) {
         if (reply->code < 300)
             c->accepted++;
         else

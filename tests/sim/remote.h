@@ -28,6 +28,7 @@ struct remote {
     bool doubt_told;
     bool garbled; /* a reply was a hostile one, or one that nobody asked for */
     bool one_ahead; /* it has answered before it was asked, from the start on */
+    bool used;      /* a MAIL has come before */
     bool hello_refused; /* for good: a client that is an answer behind takes it for MAIL's */
     bool data_answered; /* and DATA as well, before it came */
     struct buf from;

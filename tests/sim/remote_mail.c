@@ -81,6 +81,11 @@ void remote_mail(struct remote *r, struct slice line)
     enum fault f;
 
     r->nameless = path_of(line).len == 0;
+    if (r->used && !r->garbled && remote_is_hasty(r)) { /* nobody bounces for it */
+        r->garbled = true;
+        remote_say(r, "554 5.3.0 enough for today");
+    }
+    r->used = true;
     f = remote_suffers(r, ST_MAIL, NULL, 0);
     if (f == F_5XX || (r->one_ahead && r->hello_refused))
         mail_refused(r, path_of(line));

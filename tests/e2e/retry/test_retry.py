@@ -47,6 +47,19 @@ def test_27_a_connection_lost_before_the_end_is_tried_again(relay, step, fault):
     assert len(sink.messages) == 1
 
 
+@pytest.mark.parametrize("extensions", [("PIPELINING", "8BITMIME"), ("8BITMIME",)], ids=["pipelined", "in_lock_step"])
+def test_27_a_refusal_said_before_it_was_asked_for_is_nobodys(relay, extensions):
+    daemon, sink = relay
+    sink.extensions = extensions
+    sink.on("mail", [None, b"554 5.3.0 enough for today\r\n250 2.1.0 ok\r\n"])
+    for count in (1, 2):
+        queue_id = post(daemon)
+        sink.wait(count)
+        daemon.wait_event(queue_id, "delivered")
+        assert daemon.event_kinds(queue_id) == ["received", "delivered"]
+    assert sink.connections == 2
+
+
 def test_27_greylisting(relay):
     daemon, sink = relay
     seen = set()
