@@ -21,11 +21,14 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #define FOLDERS        256
-#define OPEN_FILES_MAX 64 /* a thread */
+/* Open files of a thread: an 8th of the descriptors for all threads, within these. */
+#define OPEN_FILES_LEAST 64
+#define OPEN_FILES_MOST  1024
 #define NAME_SIZE      sizeof "ff/0123456789abcdef"
 
 enum { BLOB_APPEND, BLOB_SEAL, BLOB_READ, BLOB_OPEN, BLOB_UNLINK };
@@ -47,7 +50,7 @@ struct blob_thread {
     _Atomic bool closing;
     struct blob_file *files; /* by id */
     struct list open;
-    unsigned open_count;
+    unsigned open_count, open_max;
 };
 
 struct blobs {
@@ -93,13 +96,10 @@ static struct err file_spoil(struct blob_file *f, struct err e)
     return e;
 }
 
-static void make_room(struct blob_thread *t)
+static void close_longest_unused(struct blob_thread *t)
 {
-    struct blob_file *f;
+    struct blob_file *f = list_first(&t->open, struct blob_file, link);
 
-    if (t->open_count < OPEN_FILES_MAX)
-        return;
-    f = list_first(&t->open, struct blob_file, link);
     if (t->blobs->synced && fdatasync(f->fd) < 0)
         file_spoil(f, err_sys(errno, "sync body file"));
     file_close(t, f);
@@ -114,9 +114,15 @@ static struct err file_open(struct blob_thread *t, struct blob_file *f, int flag
         list_append(&t->open, &f->link);
         return ERR_OK;
     }
-    make_room(t);
+    if (t->open_count >= t->open_max)
+        close_longest_unused(t);
     blob_name(name, f->id);
-    f->fd = openat(t->blobs->root, name, O_WRONLY | O_APPEND | O_CLOEXEC | flags, 0600);
+    for (;;) {
+        f->fd = openat(t->blobs->root, name, O_WRONLY | O_APPEND | O_CLOEXEC | flags, 0600);
+        if (f->fd >= 0 || (errno != EMFILE && errno != ENFILE) || t->open_count == 0)
+            break;
+        close_longest_unused(t);
+    }
     if (f->fd < 0)
         return err_sys(errno, "open body file");
     list_append(&t->open, &f->link);
@@ -394,17 +400,34 @@ static struct err folders_make(struct blobs *b)
     return rc == 0 ? ERR_OK : err_sys(rc, "sync body folders");
 }
 
+/* Each file closed before its seal is synced for it, and many bodies that come
+ * at once would be synced piece by piece. */
+static unsigned open_files_max(unsigned threads)
+{
+    struct rlimit lim;
+    rlim_t share;
+
+    if (getrlimit(RLIMIT_NOFILE, &lim) != 0)
+        return OPEN_FILES_LEAST;
+    share = lim.rlim_cur / 8 / (threads > 0 ? threads : 1);
+    if (share < OPEN_FILES_LEAST)
+        return OPEN_FILES_LEAST;
+    return share < OPEN_FILES_MOST ? (unsigned)share : OPEN_FILES_MOST;
+}
+
 static struct err threads_start(struct blobs *b)
 {
-    unsigned want = b->thread_count;
+    unsigned want = b->thread_count, open_max = open_files_max(want);
 
     b->threads = mem_zero(want > 0 ? want : 1, sizeof *b->threads);
     b->threads[0].blobs = b;
+    b->threads[0].open_max = open_max;
     list_init(&b->threads[0].open);
     for (b->thread_count = 0; b->thread_count < want; b->thread_count++) {
         struct blob_thread *t = &b->threads[b->thread_count];
 
         t->blobs = b;
+        t->open_max = open_max;
         list_init(&t->open);
         if (pthread_create(&t->thread, NULL, thread_main, t) != 0)
             return err_make(ERR_SYSTEM, "start file threads");
