@@ -126,7 +126,7 @@ class Session:
 
     def content(self):
         """The content up to CR LF . CR LF, and only that."""
-        taken = self.buffer
+        taken = bytearray(self.buffer)
         searched = 0
         while True:
             if taken.startswith(b".\r\n"):
@@ -140,8 +140,8 @@ class Session:
             self.buffer = b""
             self.fill()
             taken += self.buffer
-        raw, self.buffer = taken[:end], taken[after:]
-        if BARE.search(raw):
+        raw, self.buffer = bytes(taken[:end]), bytes(taken[after:])
+        if not raw.count(b"\r\n") == raw.count(b"\r") == raw.count(b"\n"):
             self.sink.violations.append(f"bare CR or LF in content: {BARE.search(raw)}")
         if raw.startswith(b"."):
             raw = raw[1:]
