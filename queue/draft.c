@@ -64,6 +64,7 @@ struct queue_draft *queue_draft_new(struct queue *q, struct loop *home)
     d->id = id_source_next(&q->ids);
     d->wall_ms = clock_wall_ms(q->opt.clock);
     d->wake_at = q->opt.body_file_min;
+    atomic_fetch_add(&q->drafts, 1);
     if (queue_memory(q) == QUEUE_MEMORY_OK)
         buf_reserve(&d->content, CONTENT_ROOM);
     return d;
@@ -99,14 +100,26 @@ enum queue_memory queue_memory(struct queue *q)
 {
     size_t now = atomic_load_explicit(&q->draft_memory, memory_order_relaxed);
     size_t most = q->opt.draft_memory_max;
+    enum headroom_level level = headroom_level(q->opt.headroom);
 
+    if (level == HEADROOM_NONE)
+        return QUEUE_MEMORY_FULL;
     if (now <= most)
-        return QUEUE_MEMORY_OK;
+        return level == HEADROOM_PLENTY ? QUEUE_MEMORY_OK : QUEUE_MEMORY_SHORT;
     return now - most <= most / FULL_PART ? QUEUE_MEMORY_SHORT : QUEUE_MEMORY_FULL;
+}
+
+bool queue_crowded(struct queue *q)
+{
+    size_t most = q->opt.drafts_max;
+
+    return queue_memory(q) == QUEUE_MEMORY_FULL ||
+           (most != 0 && atomic_load_explicit(&q->drafts, memory_order_relaxed) >= most);
 }
 
 static void release(struct queue_draft *d)
 {
+    atomic_fetch_sub(&d->q->drafts, 1);
     buf_release(&d->content);
     buf_release(&d->waiting);
     buf_release(&d->op.bytes);

@@ -229,6 +229,8 @@ void queue_stats(struct queue *q, struct queue_stats *out)
     store_stats(q->store, &out->queue);
     store_stats(q->history, &out->history);
     out->draft_memory = atomic_load(&q->draft_memory);
+    out->drafts = atomic_load(&q->drafts);
+    out->headroom = q->opt.headroom;
 }
 
 uint64_t queue_new_id(struct queue *q)

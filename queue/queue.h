@@ -12,6 +12,7 @@
 #ifndef QUEUE_QUEUE_H
 #define QUEUE_QUEUE_H
 
+#include "base/headroom.h"
 #include "net/loop.h"
 #include "queue/id.h"
 #include "queue/message.h"
@@ -26,6 +27,8 @@ struct queue_options {
     const struct clock *clock;
     unsigned spool;              /* 0–63, part of every id */
     size_t draft_memory_max;     /* all drafts together; beyond it bodies go to files at once */
+    size_t drafts_max;           /* at a time, for the memory each needs outside the budget; 0: no limit */
+    const struct headroom_gauge *headroom; /* what the system has left; outlives the queue. NULL: plenty */
     size_t body_file_min;        /* a larger body is a file */
     uint64_t history_keep_ms;
     uint64_t history_bytes_max;
@@ -47,10 +50,12 @@ void queue_close(struct queue *q); /* finishes, and frees; NULL is fine */
 void queue_abandon(struct queue *q); /* stepped: the process dies here, and what waits with it */
 /* The store's health: OK, LOW (refuse new mail), BROKEN (start no delivery). Any thread. */
 enum store_space queue_space(struct queue *q);
-/* How the drafts' budget of memory stands. SHORT: beyond it, nothing is gathered
- * and less should be read at once; FULL: no further draft should begin. Any thread. */
+/* How the drafts' budget of memory stands, or the system's when that is worse. SHORT:
+ * beyond it, nothing is gathered and less should be read at once; FULL: no further
+ * draft should begin. Any thread. */
 enum queue_memory { QUEUE_MEMORY_OK, QUEUE_MEMORY_SHORT, QUEUE_MEMORY_FULL };
 enum queue_memory queue_memory(struct queue *q);
+bool queue_crowded(struct queue *q); /* no further draft should begin: memory is FULL, or there are drafts_max */
 size_t queue_step(struct queue *q, size_t max_jobs); /* stepped: one batch of each environment */
 
 /* Start-up: every stored recipient, in order of id, and the sweep of body
@@ -148,6 +153,8 @@ void queue_store_signatures(struct queue *q, uint64_t id, struct slice fields, s
 struct queue_stats {
     struct store_stats queue, history;
     size_t draft_memory;
+    size_t drafts;
+    const struct headroom_gauge *headroom; /* of the options */
 };
 void queue_stats(struct queue *q, struct queue_stats *out);
 

@@ -16,6 +16,7 @@ struct queue {
     struct id_source ids;
     struct id_source sequences;
     _Atomic size_t draft_memory;
+    _Atomic size_t drafts;
     _Atomic uint64_t events_waiting; /* in the queue environment, for the move to history */
 };
 

@@ -41,6 +41,7 @@ struct acceptor {
     struct clients *clients;
     struct acceptor_config *config;
     struct accounts *accounts; /* set after acceptor_init; NULL: nobody can log in */
+    const struct headroom_gauge *headroom; /* likewise; NULL: plenty of memory */
     struct list frontends; /* connections whose PROXY header is awaited */
     struct list sessions;
     unsigned session_count;

@@ -18,7 +18,11 @@
 #include <sysexits.h>
 #include <unistd.h>
 
+#define MESSAGE_MEMORY_MAX (64u * MIB) /* where the configuration does not say, and of memory no more than that part */
+#define MESSAGE_MEMORY_PART 8u
 #define HOT_MEMORY_MAX (32u * MIB)   /* content kept between commit and first attempt */
+#define HOT_MEMORY_PART 16u
+#define DRAFT_OUTSIDE (256u * KIB)   /* memory for each message on its way in: most of it is its socket's */
 #define DNS_CACHE_ENTRIES 50000u
 #define BODY_FILE_MIN (128u * KIB)
 #define DRAIN_CHECK_MS 20u
@@ -45,7 +49,11 @@ static struct err open_queue(struct engine *en)
     struct queue_options opt = {
         .state_dir = st->state_dir,
         .clock = &clock_system,
-        .draft_memory_max = st->limits.message_memory,
+        .draft_memory_max = st->limits.message_memory != 0
+                                ? st->limits.message_memory
+                                : engine_memory_share(en, MESSAGE_MEMORY_PART, MESSAGE_MEMORY_MAX),
+        .drafts_max = engine_memory_share(en, DRAFT_OUTSIDE, SIZE_MAX),
+        .headroom = engine_memory_gauge(en),
         .body_file_min = BODY_FILE_MIN,
         .history_keep_ms = st->history_keep_ms,
         .history_bytes_max = st->history_size,
@@ -56,6 +64,9 @@ static struct err open_queue(struct engine *en)
         .ctx = en,
     };
 
+    if (opt.draft_memory_max < MESSAGE_MEMORY_MAX)
+        log_info("engine", "message_memory is %zu MiB, and at most %zu messages arrive at once",
+                 opt.draft_memory_max / MIB, opt.drafts_max);
     return queue_open(&opt, &en->queue);
 }
 
@@ -112,7 +123,7 @@ static struct err make_dispatch(struct engine *en)
         .queue = en->queue,
         .policy = en->config->policy,
         .sign = signers_service(en->signers),
-        .hot_memory_max = HOT_MEMORY_MAX,
+        .hot_memory_max = engine_memory_share(en, HOT_MEMORY_PART, HOT_MEMORY_MAX),
     };
 
     make_tls_client(en);
@@ -167,6 +178,8 @@ static struct err bring_up(struct engine *en, struct channel_message *m, struct 
     engine_tls_start(en);
     e = make_config(en, en->settings, &en->config, why);
     if (!err_failed(e))
+        e = engine_memory_start(en);
+    if (!err_failed(e))
         e = open_queue(en);
     if (!err_failed(e))
         e = make_loops(en);
@@ -178,6 +191,7 @@ static struct err bring_up(struct engine *en, struct channel_message *m, struct 
     for (unsigned i = 0; i < en->loop_count; i++) {
         acceptor_init(&en->loops[i].acceptor, en->loops[i].loop, en->queue, en->clients, en->config);
         en->loops[i].acceptor.accounts = en->accounts;
+        en->loops[i].acceptor.headroom = engine_memory_gauge(en);
     }
     en->up = true;
     engine_clock_start(en);
@@ -348,6 +362,7 @@ static void tear_down(struct engine *en)
     queue_close(en->queue);
     dns_cache_free(en->dns_cache);
     clients_free(en->clients);
+    engine_memory_free(en);
     acceptor_config_unref(en->config);
     engine_tls_free(en);
     settings_unref(en->settings);

@@ -2,6 +2,7 @@
 #ifndef RELAYD_ENGINE_INTERNAL_H
 #define RELAYD_ENGINE_INTERNAL_H
 
+#include "base/headroom.h"
 #include "control/view_dkim.h"
 #include "delivery/dispatch.h"
 #include "net/uvloop.h"
@@ -57,6 +58,7 @@ struct engine {
     uint64_t drain_until_ms;
     struct timer drain_timer;
     struct timer clock_timer; /* on loop 0 */
+    struct engine_memory *memory;
     struct clock_watch clock_watch;
     int exit_code;
 
@@ -100,6 +102,12 @@ MUST_CHECK struct err engine_tls_config(struct engine *en, const struct settings
                                         struct buf *why);
 void engine_tls_start(struct engine *en); /* the tickets' keys; once loop 0 is there */
 void engine_tls_free(struct engine *en);
+
+/* engine_memory.c: how much memory there is, and a thread that looks how much is left of it. */
+MUST_CHECK struct err engine_memory_start(struct engine *en); /* first of all: what follows asks for sizes */
+uint64_t engine_memory_share(const struct engine *en, unsigned part, uint64_t most); /* that part of all memory */
+const struct headroom_gauge *engine_memory_gauge(const struct engine *en);
+void engine_memory_free(struct engine *en); /* last of all */
 
 void engine_clock_start(struct engine *en); /* a clock that is set is told in the log; once the queue is there */
 

@@ -244,10 +244,20 @@ const char *session_count_client(struct session *s)
     return NULL;
 }
 
+/* NULL, or why this client is not wanted. */
+static const char *unwanted(struct session *s)
+{
+    if (s->acceptor->draining)
+        return "4.3.2 the server is going down, try again later";
+    if (headroom_level(s->acceptor->headroom) == HEADROOM_NONE)
+        return "4.3.2 not enough memory, try again later";
+    return session_count_client(s);
+}
+
 /* Where TLS comes first a client that is not wanted is not worth a handshake. */
 static void begin(struct session *s, const struct settings_listen *listen)
 {
-    const char *why = s->acceptor->draining ? "4.3.2 the server is going down, try again later" : session_count_client(s);
+    const char *why = unwanted(s);
 
     if (listen->tls == SETTINGS_TLS_IMPLICIT) {
         if (why != NULL || s->tls == NULL || !session_tls_begin(s))

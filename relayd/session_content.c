@@ -20,9 +20,9 @@ static void read_by_memory(struct session *s)
     s->acceptor->loop->read_max = queue_memory(s->acceptor->queue) == QUEUE_MEMORY_OK ? 0 : READ_SHORT;
 }
 
-static bool memory_refuses(struct session *s)
+bool session_memory_refuses(struct session *s)
 {
-    if (queue_memory(s->acceptor->queue) != QUEUE_MEMORY_FULL)
+    if (!queue_crowded(s->acceptor->queue))
         return false;
     smtp_server_answer(s->engine, 452, "4.3.1 too many messages arrive at once, try again later");
     return true;
@@ -86,7 +86,7 @@ void session_message_begin(void *ctx)
     struct session *s = ctx;
 
     read_by_memory(s);
-    if (!session_store_refuses(s) && !memory_refuses(s) && !session_charge_user(s, begin))
+    if (!session_store_refuses(s) && !session_memory_refuses(s) && !session_charge_user(s, begin))
         begin(s);
 }
 

@@ -25,7 +25,7 @@ void session_sender(void *ctx, const struct smtp_sender *from)
 
     struct mail_path path = from->path;
 
-    if (session_store_refuses(s))
+    if (session_store_refuses(s) || session_memory_refuses(s))
         return;
     session_rewrite_sender(s, &path);
     if (session_sender_refused(s, mail_path_text(&path)))

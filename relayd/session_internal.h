@@ -146,6 +146,7 @@ void session_forget_name(struct session *s); /* TLS begins */
 void session_recipient(void *ctx, const struct smtp_recipient *to);
 
 /* session_content.c: likewise */
+bool session_memory_refuses(struct session *s); /* the client was told so */
 void session_message_begin(void *ctx);
 void session_message_bytes(void *ctx, struct slice bytes);
 void session_message_end(void *ctx, const struct smtp_content *content);

@@ -40,7 +40,6 @@ static const struct settings defaults = {
         .data_timeout_ms = 3 * MINUTE_MS,
         .message_timeout_ms = HOUR_MS,
         .future_release_ms = 30 * DAY_MS,
-        .message_memory = 64 * MIB,
     },
     .storage = {
         .ahead = 64 * MIB,

@@ -176,7 +176,7 @@ struct settings_limits { /* of the SMTP server */
     uint64_t data_timeout_ms;        /* between two pieces of content: 3 minutes */
     uint64_t message_timeout_ms;     /* from DATA to the final dot, all in all: 1 hour; 0 = unlimited */
     uint64_t future_release_ms;      /* how long a submitted message may be held: 30 days; 0 = not at all */
-    uint64_t message_memory;         /* all drafts together: 64 MiB; beyond it they go to files */
+    uint64_t message_memory;         /* all drafts together; beyond it they go to files. 0: by the memory there is */
 };
 
 struct settings_storage { /* below state_dir */

@@ -179,7 +179,7 @@ static void refused_rightly(struct client *c)
 
 static bool memory_may_be_short(const struct client *c, enum wait w, unsigned code)
 {
-    return w == W_DATA && code == 452 && c->sim->draft_memory_max < PLENTY_OF_MEMORY;
+    return (w == W_MAIL || w == W_DATA) && code == 452 && c->sim->draft_memory_max < PLENTY_OF_MEMORY;
 }
 
 static void refused(struct client *c, enum wait w, unsigned code, struct slice line)

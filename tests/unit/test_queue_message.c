@@ -251,6 +251,60 @@ static void with_no_memory_drafts_go_to_files(void **state)
     free(body);
 }
 
+/* What the system has left counts besides the budget, and so does the number. */
+static void little_memory_around_and_many_drafts(void **state)
+{
+    struct queue_fix *f = *state;
+    struct headroom_gauge gauge = { 0 };
+    struct queue_options opt = {
+        .state_dir = f->path,
+        .clock = &f->clock,
+        .draft_memory_max = 64 * MIB,
+        .drafts_max = 2,
+        .headroom = &gauge,
+        .body_file_min = MIB,
+        .stepped = true,
+    };
+    struct slice to = SLICE("a@example.net");
+    struct envelope env = envelope_for(&to, 1);
+    struct queue_draft *drafts[2];
+    char *body = text_of(50000, 4);
+    struct loaded l;
+    uint64_t id;
+
+    queue_close(f->q);
+    assert_ok(queue_open(&opt, &f->q));
+    for (unsigned i = 0; i < 2; i++) {
+        assert_false(queue_crowded(f->q));
+        drafts[i] = queue_draft_new(f->q, &f->loop);
+    }
+    assert_true(queue_crowded(f->q));
+    assert_int_equal(queue_memory(f->q), QUEUE_MEMORY_OK); /* those that are there go on as they were */
+    queue_draft_free(drafts[0]);
+    assert_false(queue_crowded(f->q));
+    atomic_store(&gauge.level, HEADROOM_SHORT);
+    assert_int_equal(queue_memory(f->q), QUEUE_MEMORY_SHORT);
+    assert_false(queue_crowded(f->q));
+    atomic_store(&gauge.level, HEADROOM_NONE);
+    assert_int_equal(queue_memory(f->q), QUEUE_MEMORY_FULL);
+    assert_true(queue_crowded(f->q));
+    id = queue_draft_id(drafts[1]);
+    queue_draft_append(drafts[1], SLICE("Subject: x\r\n\r\n"));
+    queue_draft_append(drafts[1], slice_make(body, 50000));
+    queue_draft_commit(drafts[1], &env, queue_fix_done, f);
+    queue_fix_settle(f);
+    assert_int_equal(f->failed, 0);
+    l = load(f, id);
+    assert_ok(l.e);
+    assert_int_equal(l.m->body_place, BODY_BLOB); /* as large as that, and not in memory */
+    message_unref(l.m);
+    atomic_store(&gauge.level, HEADROOM_PLENTY);
+    assert_int_equal(queue_memory(f->q), QUEUE_MEMORY_OK);
+    queue_close(f->q);
+    f->q = NULL;
+    free(body);
+}
+
 static void a_sender_is_held_back(void **state)
 {
     struct queue_fix *f = *state;
@@ -832,6 +886,7 @@ int main(void)
         TEST(long_headers_come_back),
         TEST(a_header_without_an_end_gets_one),
         TEST(with_no_memory_drafts_go_to_files),
+        TEST(little_memory_around_and_many_drafts),
         TEST(a_sender_is_held_back),
         TEST(changes_are_stored),
         TEST(the_last_one_takes_all_with_it),
