@@ -31,10 +31,29 @@ static json_t *storage_json(struct source *s)
     if (s->live != NULL) {
         json_object_set_new(out, "state", json_string(words[queue_space(s->queue)]));
         json_put_number(out, "draft_memory", st.draft_memory);
+        json_put_number(out, "drafts", st.drafts);
     }
     json_object_set_new(out, "queue", store_json(&st.queue));
     json_object_set_new(out, "history", store_json(&st.history));
     return out;
+}
+
+/* Left out where no limit is known. */
+static void put_memory(json_t *out, const struct headroom_gauge *g)
+{
+    static const char *const words[] = {
+        [HEADROOM_PLENTY] = "ok", [HEADROOM_SHORT] = "short", [HEADROOM_NONE] = "full"
+    };
+    uint64_t limit = g != NULL ? atomic_load(&g->limit_bytes) : 0;
+    json_t *memory;
+
+    if (limit == 0)
+        return;
+    memory = json_object();
+    json_object_set_new(memory, "state", json_string(words[headroom_level(g)]));
+    json_put_number(memory, "used_bytes", atomic_load(&g->used_bytes));
+    json_put_number(memory, "limit_bytes", limit);
+    json_object_set_new(out, "memory", memory);
 }
 
 /* ---- with the engine at work ---------------------------------------------------- */
@@ -120,6 +139,7 @@ static struct err add_live(struct source *s, json_t *out)
 {
     struct stats_call *c = mem_new(struct stats_call);
     json_t *queue = json_object(), *since = json_object();
+    struct queue_stats queue_now;
     struct err e;
 
     c->call.run = stats_run;
@@ -146,6 +166,8 @@ static struct err add_live(struct source *s, json_t *out)
     if (json_array_size(c->smarthosts) != 0)
         json_object_set(out, "smarthosts", c->smarthosts);
     put_signing(out, &c->signing);
+    queue_stats(s->queue, &queue_now);
+    put_memory(out, queue_now.headroom);
     json_put_time(out, "started", s->started_wall_ms);
     json_put_number(out, "uptime_ms", source_now_ms(s) - s->started_wall_ms);
     json_put_number(out, "pid", (uint64_t)getpid());

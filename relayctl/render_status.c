@@ -91,6 +91,24 @@ static void add_signing(struct buf *out, const json_t *signing, bool color)
     add_pairs(out, signing, ends, countof(ends));
 }
 
+static void add_memory(struct buf *out, const json_t *memory, bool color)
+{
+    const char *state = text_of(memory, "state");
+
+    if (memory == NULL)
+        return;
+    name(out, "memory");
+    buf_printf(out, "%s%s%s: ", style_begin(color, style_of_word(state)), state,
+               style_end(color, style_of_word(state)));
+    text_size(out, number_of(memory, "used_bytes"));
+    buf_add_str(out, " of the ");
+    text_size(out, number_of(memory, "limit_bytes"));
+    buf_add_str(out, " that its control group allows");
+    if (strcmp(state, "full") == 0)
+        buf_add_str(out, "; new mail is refused until some is free");
+    buf_add_byte(out, '\n');
+}
+
 void render_status(struct buf *out, const json_t *doc, bool color)
 {
     static const char *const queue_words[] = { "messages", "recipients", "waiting", "ready",
@@ -123,6 +141,7 @@ void render_status(struct buf *out, const json_t *doc, bool color)
         json_array_foreach(json_object_get(doc, "smarthosts"), i, smarthost)
             add_smarthost(out, smarthost, color);
         add_signing(out, json_object_get(doc, "signing"), color);
+        add_memory(out, json_object_get(doc, "memory"), color);
         name(out, "storage");
         buf_printf(out, "%s%s%s%s\n", style_begin(color, style_of_word(state)), state,
                    style_end(color, style_of_word(state)),

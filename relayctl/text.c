@@ -144,7 +144,8 @@ enum text_style style_of_word(const char *word)
         { "delayed", STYLE_WARN },   { "bounced", STYLE_BAD },   { "expired", STYLE_BAD },
         { "dropped", STYLE_BAD },    { "damaged", STYLE_BAD },   { "unreadable", STYLE_BAD },
         { "held", STYLE_WARN },      { "active", STYLE_GOOD },   { "deleted", STYLE_BAD },
-        { "broken", STYLE_BAD },     { "low", STYLE_WARN },
+        { "broken", STYLE_BAD },     { "low", STYLE_WARN },     { "full", STYLE_BAD },
+        { "short", STYLE_WARN },
     };
 
     for (size_t i = 0; i < countof(words); i++)

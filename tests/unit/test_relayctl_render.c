@@ -191,6 +191,26 @@ static void test_signing(void **state)
     json_decref(doc);
 }
 
+static void test_memory(void **state)
+{
+    json_t *doc = load("{\"running\": true, \"memory\": {\"state\": \"ok\", \"used_bytes\": 52428800,"
+                       " \"limit_bytes\": 134217728}}");
+    struct buf out = { 0 };
+
+    render_status(&out, doc, false);
+    assert_non_null(strstr(buf_cstr(&out), "memory       ok: 50M of the 128M that its control group allows\n"));
+    json_object_set_new(json_object_get(doc, "memory"), "state", json_string("full"));
+    buf_clear(&out);
+    render_status(&out, doc, false);
+    assert_non_null(strstr(buf_cstr(&out), "allows; new mail is refused until some is free\n"));
+    json_object_del(doc, "memory");
+    buf_clear(&out);
+    render_status(&out, doc, false);
+    assert_null(strstr(buf_cstr(&out), "memory"));
+    buf_release(&out);
+    json_decref(doc);
+}
+
 /* Whatever an engine of another release leaves out. */
 static void test_empty_documents(void **state)
 {
@@ -215,6 +235,7 @@ int main(void)
         cmocka_unit_test(test_table),           cmocka_unit_test(test_colour_only_when_asked),
         cmocka_unit_test(test_queue),           cmocka_unit_test(test_trace),
         cmocka_unit_test(test_signing),
+        cmocka_unit_test(test_memory),
         cmocka_unit_test(test_empty_documents),
     };
 
