@@ -94,7 +94,7 @@ static struct group *add_group(struct dispatch *d, uint64_t id, const struct rec
     g->attempts = r->attempts;
     g->released = (r->flags & RECIPIENT_RELEASED) != 0;
     if (r->state == RECIPIENT_HELD)
-        g->state = GROUP_HELD;
+        schedule_set_state(d->sched, g, GROUP_HELD);
     return g;
 }
 
@@ -122,7 +122,7 @@ void dispatch_schedule_message(struct dispatch *d, struct message *m)
         for (g = schedule_find(d->sched, m->id); g != NULL && !same_way(g, dest, r);)
             g = schedule_sibling(d->sched, g);
         if (g != NULL) {
-            schedule_append_number(g, r->n);
+            schedule_append_number(d->sched, g, r->n);
             continue;
         }
         g = add_group(d, m->id, r, dest);
@@ -189,7 +189,7 @@ static void adopt(struct dispatch *d, uint64_t id, const struct recipient *r, st
     if (g->state == GROUP_HELD)
         return;
     if (dest->kind == DEST_HOLD)
-        g->state = GROUP_ROUTE_HELD;
+        schedule_set_state(d->sched, g, GROUP_ROUTE_HELD);
     else
         schedule_wait(d->sched, g);
 }
@@ -228,7 +228,7 @@ static void recover_recipient(void *ctx, uint64_t id, const struct recipient *r)
     while (g != NULL && !(same_way(g, dest, r) && same_course(g, r, &times)))
         g = schedule_sibling(d->sched, g);
     if (g != NULL)
-        schedule_append_number(g, r->n);
+        schedule_append_number(d->sched, g, r->n);
     else
         adopt(d, id, r, dest, &times);
 }

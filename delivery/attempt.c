@@ -24,7 +24,7 @@ static struct attempt *attempt_new(struct dispatch *d, enum attempt_purpose purp
     a->groups[0] = g->self;
     a->group_count = 1;
     a->begun_ms = d->opt.home->now_ms;
-    g->state = GROUP_ACTIVE;
+    schedule_set_state(d->sched, g, GROUP_ACTIVE);
     return a;
 }
 
@@ -384,7 +384,7 @@ void attempt_take_along(struct attempt *a, struct group *g)
 {
     schedule_unwait(a->dispatch->sched, g);
     group_queue_leave(a->dispatch->sched, g);
-    g->state = GROUP_ACTIVE;
+    schedule_set_state(a->dispatch->sched, g, GROUP_ACTIVE);
     a->groups = mem_grow(a->groups, a->group_count + 1, sizeof *a->groups);
     a->groups[a->group_count++] = g->self;
 }
@@ -423,7 +423,7 @@ static void reroute_group(struct attempt *a, struct group *g)
             continue;
         dest = dest_for(d, policy_route(d->policy, a->message->reverse_path, r->address, g->released), r->address);
         if (made != NULL && made->dest == dest->index) {
-            schedule_append_number(made, r->n);
+            schedule_append_number(d->sched, made, r->n);
             continue;
         }
         if (made != NULL)

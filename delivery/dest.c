@@ -355,7 +355,7 @@ void dest_enqueue(struct dispatch *d, struct dest *dest, struct group *g)
 {
     switch (dest->kind) {
     case DEST_HOLD:
-        g->state = GROUP_ROUTE_HELD;
+        schedule_set_state(d->sched, g, GROUP_ROUTE_HELD);
         return;
     case DEST_DIRECT:
         if (dest->site == NULL || dest_is_stale(d, dest)) {

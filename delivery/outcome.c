@@ -261,7 +261,7 @@ static void settle_group(struct attempt *a, struct group *g, struct keep *waitin
     } else {
         const struct keep *k = waiting->count > 0 ? waiting : doubt;
 
-        schedule_set_numbers(g, k->numbers, k->count);
+        schedule_set_numbers(d->sched, g, k->numbers, k->count);
         set_future(a, g, k->wait_ms);
         add_rest(a, g);
     }
@@ -335,7 +335,7 @@ static void settle_rest(struct attempt *a)
             wish = g->wish;
         g->wish = 0;
         if (a->purpose == ATTEMPT_ORDER && (a->order == ORDER_HOLD || a->order == ORDER_DAMAGED))
-            g->state = GROUP_HELD;
+            schedule_set_state(d->sched, g, GROUP_HELD);
         else
             dispatch_wait(d, g);
     }

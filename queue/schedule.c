@@ -25,6 +25,7 @@ struct schedule {
     uint32_t next_unused; /* index; 0 is never given */
     uint32_t free_list;   /* by link */
     uint64_t group_count;
+    uint64_t recipients[GROUP_STATES]; /* of the groups in each state */
 
     uint32_t *heap;
     uint32_t heap_len, heap_cap;
@@ -194,7 +195,7 @@ static struct group *take_unused(struct schedule *s)
     return g;
 }
 
-void schedule_set_numbers(struct group *g, const uint32_t *numbers, uint32_t count)
+static void set_numbers(struct group *g, const uint32_t *numbers, uint32_t count)
 {
     uint32_t *many = NULL;
     uint32_t one = count == 1 ? numbers[0] : 0;
@@ -216,7 +217,13 @@ void schedule_set_numbers(struct group *g, const uint32_t *numbers, uint32_t cou
         g->n.one = one;
 }
 
-void schedule_append_number(struct group *g, uint32_t n)
+void schedule_set_numbers(struct schedule *s, struct group *g, const uint32_t *numbers, uint32_t count)
+{
+    s->recipients[g->state] += (uint64_t)count - g->count;
+    set_numbers(g, numbers, count);
+}
+
+void schedule_append_number(struct schedule *s, struct group *g, uint32_t n)
 {
     uint32_t one = g->n.one;
 
@@ -228,6 +235,14 @@ void schedule_append_number(struct group *g, uint32_t n)
         g->n.many = mem_grow(g->n.many, (size_t)g->count * 2, sizeof *g->n.many);
     }
     g->n.many[g->count++] = n;
+    s->recipients[g->state]++;
+}
+
+void schedule_set_state(struct schedule *s, struct group *g, enum group_state state)
+{
+    s->recipients[g->state] -= g->count;
+    g->state = state;
+    s->recipients[g->state] += g->count;
 }
 
 struct group *schedule_add(struct schedule *s, uint64_t id, const uint32_t *numbers, uint32_t count)
@@ -235,10 +250,11 @@ struct group *schedule_add(struct schedule *s, uint64_t id, const uint32_t *numb
     struct group *g = take_unused(s);
 
     g->id = id;
-    g->state = GROUP_ACTIVE;
     g->next_ms = 0;
     g->expires_ms = g->warn_ms = TIMERS_NEVER;
-    schedule_set_numbers(g, numbers, count);
+    set_numbers(g, numbers, count);
+    g->state = GROUP_ACTIVE;
+    s->recipients[GROUP_ACTIVE] += count;
     index_add(s, g);
     s->group_count++;
     return g;
@@ -266,7 +282,7 @@ struct group *schedule_split(struct schedule *s, struct group *g, uint32_t count
         part->hot = message_ref(g->hot);
     rest = mem_alloc(rest_count * sizeof *rest);
     memcpy(rest, numbers + count, rest_count * sizeof *rest);
-    schedule_set_numbers(g, rest, rest_count);
+    schedule_set_numbers(s, g, rest, rest_count);
     free(rest);
     return part;
 }
@@ -276,6 +292,7 @@ void schedule_remove(struct schedule *s, struct group *g)
     schedule_unwait(s, g);
     group_queue_leave(s, g);
     index_remove(s, g);
+    s->recipients[g->state] -= g->count;
     free_numbers(g);
     group_drop_hot(g);
     s->group_count--;
@@ -345,7 +362,7 @@ void schedule_wait(struct schedule *s, struct group *g)
         s->heap_cap = s->heap_cap != 0 ? s->heap_cap * 2 : 1024;
         s->heap = mem_grow(s->heap, s->heap_cap, sizeof *s->heap);
     }
-    g->state = GROUP_WAITING;
+    schedule_set_state(s, g, GROUP_WAITING);
     s->heap_len++;
     heap_up(s, s->heap_len, g->self);
 }
@@ -383,16 +400,16 @@ struct group *schedule_take_due(struct schedule *s, uint64_t now_ms)
         return NULL;
     g = schedule_group(s, s->heap[0]);
     schedule_unwait(s, g);
-    g->state = GROUP_ACTIVE;
+    schedule_set_state(s, g, GROUP_ACTIVE);
     return g;
 }
 
 /* ---- queues ---------------------------------------------------------------- */
 
-static void enter(struct group_queue *q, struct group *g)
+static void enter(struct schedule *s, struct group_queue *q, struct group *g)
 {
     assert(g->queue == NULL && g->heap_slot == 0);
-    g->state = GROUP_READY;
+    schedule_set_state(s, g, GROUP_READY);
     g->queue = q;
     q->len++;
     if (q->sum != NULL)
@@ -401,7 +418,7 @@ static void enter(struct group_queue *q, struct group *g)
 
 void group_queue_add(struct schedule *s, struct group_queue *q, struct group *g)
 {
-    enter(q, g);
+    enter(s, q, g);
     g->link = 0;
     g->back = q->tail;
     if (q->tail != 0)
@@ -413,7 +430,7 @@ void group_queue_add(struct schedule *s, struct group_queue *q, struct group *g)
 
 void group_queue_add_front(struct schedule *s, struct group_queue *q, struct group *g)
 {
-    enter(q, g);
+    enter(s, q, g);
     g->back = 0;
     g->link = q->head;
     if (q->head != 0)
@@ -439,7 +456,7 @@ void group_queue_leave(struct schedule *s, struct group *g)
         q->tail = g->back;
     g->link = g->back = 0;
     g->queue = NULL;
-    g->state = GROUP_ACTIVE;
+    schedule_set_state(s, g, GROUP_ACTIVE);
     q->len--;
     if (q->sum != NULL)
         --*q->sum;
@@ -466,32 +483,17 @@ void schedule_each(struct schedule *s, void (*visit)(void *ctx, struct group *g)
     }
 }
 
-static void count_one(void *ctx, struct group *g)
-{
-    struct schedule_counts *c = ctx;
-
-    c->recipients += g->count;
-    switch (g->state) {
-    case GROUP_WAITING:
-        c->waiting += g->count;
-        break;
-    case GROUP_READY:
-        c->ready += g->count;
-        break;
-    case GROUP_HELD:
-    case GROUP_ROUTE_HELD:
-        c->held += g->count;
-        break;
-    default:
-        c->active += g->count;
-        break;
-    }
-}
-
 void schedule_counts(const struct schedule *s, struct schedule_counts *out)
 {
-    *out = (struct schedule_counts){ .messages = s->slot_used, .groups = s->group_count };
-    schedule_each((struct schedule *)s, count_one, out);
+    *out = (struct schedule_counts){
+        .messages = s->slot_used,
+        .groups = s->group_count,
+        .waiting = s->recipients[GROUP_WAITING],
+        .ready = s->recipients[GROUP_READY],
+        .active = s->recipients[GROUP_ACTIVE],
+        .held = s->recipients[GROUP_HELD] + s->recipients[GROUP_ROUTE_HELD],
+    };
+    out->recipients = out->waiting + out->ready + out->active + out->held;
     out->memory = (size_t)s->block_count * BLOCK_GROUPS * sizeof(struct group) +
                   s->heap_cap * sizeof *s->heap + s->slot_count * sizeof *s->slots;
 }

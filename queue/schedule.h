@@ -18,7 +18,8 @@ enum group_state {
     GROUP_READY,     /* in a queue of its destination or site */
     GROUP_ACTIVE,    /* an attempt or a change is under way */
     GROUP_HELD,      /* by an admin */
-    GROUP_ROUTE_HELD /* by a hold route; not stored */
+    GROUP_ROUTE_HELD, /* by a hold route; not stored */
+    GROUP_STATES
 };
 
 struct group {
@@ -41,7 +42,7 @@ struct group {
     uint32_t heap_slot;   /* 1-based; 0 = not waiting */
     uint32_t attempts;
     uint16_t generation;  /* of the routing that chose dest */
-    uint8_t state;
+    uint8_t state;        /* schedule_set_state() changes it */
     bool released;        /* the next attempt ignores hold routes */
     bool attempted;       /* since this start: only then may it expire */
     uint8_t wish;         /* what an admin asked of it while it was active */
@@ -59,8 +60,9 @@ static inline const uint32_t *group_numbers(const struct group *g)
 
 /* A new group of these recipients, in no queue and not waiting. */
 struct group *schedule_add(struct schedule *s, uint64_t id, const uint32_t *numbers, uint32_t count);
-void schedule_append_number(struct group *g, uint32_t n); /* n above all others */
-void schedule_set_numbers(struct group *g, const uint32_t *numbers, uint32_t count);
+void schedule_append_number(struct schedule *s, struct group *g, uint32_t n); /* n above all others */
+void schedule_set_numbers(struct schedule *s, struct group *g, const uint32_t *numbers, uint32_t count);
+void schedule_set_state(struct schedule *s, struct group *g, enum group_state state);
 /* Splits the first `count` recipients off into a new group like it. */
 struct group *schedule_split(struct schedule *s, struct group *g, uint32_t count);
 void schedule_remove(struct schedule *s, struct group *g); /* out of heap and queue too */
@@ -86,7 +88,7 @@ struct schedule_counts {
     uint64_t waiting, ready, active, held; /* recipients by their group's state */
     size_t memory;
 };
-void schedule_counts(const struct schedule *s, struct schedule_counts *out); /* walks all */
+void schedule_counts(const struct schedule *s, struct schedule_counts *out);
 /* Every group once; visit may not add or remove. */
 void schedule_each(struct schedule *s, void (*visit)(void *ctx, struct group *g), void *ctx);
 

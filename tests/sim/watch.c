@@ -99,14 +99,24 @@ static bool is_postponed(const struct sim *sim, uint64_t id)
     return false;
 }
 
+struct round {
+    struct sim *sim;
+    struct schedule_counts seen;
+};
+
 static void watch_group(void *ctx, struct group *g)
 {
-    struct sim *sim = ctx;
+    struct round *round = ctx;
+    struct sim *sim = round->sim;
     uint64_t more = HOLD_MAX_S * SECOND_MS + (sim->jumps ? ODD_MS : 0);
     uint64_t wait = g->next_ms > sim->now_ms ? g->next_ms - sim->now_ms : 0;
 
+    round->seen.recipients += g->count;
+    round->seen.ready += g->state == GROUP_READY ? g->count : 0;
+    round->seen.active += g->state == GROUP_ACTIVE ? g->count : 0;
     if (g->state != GROUP_WAITING)
         return;
+    round->seen.waiting += g->count;
     if (wait > longest_wait(sim) && !(is_postponed(sim, g->id) && wait <= more))
         broken(sim, "%" PRIx64 " waits for %" PRIu64 " ms, longer than any wait", g->id, wait);
     if (g->expires_ms != TIMERS_NEVER && g->expires_ms > sim->now_ms + sim->retry.expire_ms + more)
@@ -118,9 +128,17 @@ static void watch_group(void *ctx, struct group *g)
 void watch_waits(struct sim *sim)
 {
     struct dispatch *d = sim->life->dispatch;
+    struct round round = { .sim = sim };
+    struct schedule_counts told;
 
-    if (!d->draining && queue_space(sim->life->queue) != STORE_BROKEN)
-        schedule_each(d->sched, watch_group, sim);
+    if (d->draining || queue_space(sim->life->queue) == STORE_BROKEN)
+        return;
+    schedule_each(d->sched, watch_group, &round);
+    schedule_counts(d->sched, &told);
+    if (told.recipients != round.seen.recipients || told.waiting != round.seen.waiting ||
+        told.ready != round.seen.ready || told.active != round.seen.active)
+        broken(sim, "the schedule tells of %" PRIu64 " recipients and has %" PRIu64, told.recipients,
+               round.seen.recipients);
 }
 
 /* ---- circles ------------------------------------------------------------------------------ */

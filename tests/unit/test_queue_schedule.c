@@ -14,7 +14,7 @@ struct model {
     uint64_t id;
     uint32_t numbers[64];
     uint32_t count;
-    int place; /* 0 nowhere, 1 waiting, 2 and 3 in a queue */
+    int place; /* 0 nowhere, 1 waiting, 2 and 3 in a queue, 4 held */
     uint64_t order; /* in its queue */
 };
 
@@ -41,13 +41,15 @@ static void check_queue(struct world *w, unsigned q)
 static void check_all(struct world *w)
 {
     uint64_t due = TIMERS_NEVER;
-    size_t recipients = 0, waiting = 0;
+    size_t recipients = 0, waiting = 0, ready = 0, held = 0;
     struct schedule_counts c;
 
     for (size_t i = 0; i < w->count; i++) {
         struct model *m = &w->m[i];
 
         recipients += m->count;
+        ready += m->place == 2 || m->place == 3 ? m->count : 0;
+        held += m->place == 4 ? m->count : 0;
         assert_int_equal(m->g->count, m->count);
         assert_memory_equal(group_numbers(m->g), m->numbers, m->count * sizeof m->numbers[0]);
         if (m->place == 1) {
@@ -63,7 +65,8 @@ static void check_all(struct world *w)
     schedule_counts(w->s, &c);
     assert_true(c.recipients == recipients);
     assert_true(c.groups == w->count);
-    assert_true(c.waiting == waiting);
+    assert_true(c.waiting == waiting && c.ready == ready && c.held == held);
+    assert_true(c.active == recipients - waiting - ready - held);
     for (uint64_t id = 1; id <= IDS; id++) { /* each message's chain has just its groups */
         size_t want = 0, got = 0;
 
@@ -130,6 +133,14 @@ static void into_queue(struct world *w, struct model *m, unsigned q, bool front)
     m->place = 2 + (int)q;
 }
 
+static void hold(struct world *w, struct model *m)
+{
+    schedule_unwait(w->s, m->g);
+    group_queue_leave(w->s, m->g);
+    schedule_set_state(w->s, m->g, rng_below(&w->rng, 2) ? GROUP_HELD : GROUP_ROUTE_HELD);
+    m->place = 4;
+}
+
 static void take_from_queue(struct world *w, unsigned q)
 {
     struct model *first = NULL;
@@ -182,7 +193,7 @@ static void append(struct world *w, struct model *m)
     if (m->count == countof(m->numbers))
         return;
     m->numbers[m->count++] = w->next_number;
-    schedule_append_number(m->g, w->next_number++);
+    schedule_append_number(w->s, m->g, w->next_number++);
 }
 
 static void shrink(struct world *w, struct model *m)
@@ -193,13 +204,13 @@ static void shrink(struct world *w, struct model *m)
     memcpy(numbers, m->numbers + m->count - keep, keep * sizeof numbers[0]);
     memcpy(m->numbers, numbers, keep * sizeof numbers[0]);
     m->count = keep;
-    schedule_set_numbers(m->g, numbers, keep);
+    schedule_set_numbers(w->s, m->g, numbers, keep);
 }
 
 static void step(struct world *w)
 {
     struct model *m = w->count != 0 ? &w->m[rng_below(&w->rng, w->count)] : NULL;
-    unsigned what = (unsigned)rng_below(&w->rng, 12);
+    unsigned what = (unsigned)rng_below(&w->rng, 13);
 
     if (what <= 1 || m == NULL) {
         add(w);
@@ -231,10 +242,13 @@ static void step(struct world *w)
     case 10:
         shrink(w, m);
         break;
+    case 11:
+        hold(w, m);
+        break;
     default: /* leaving twice is harmless */
         group_queue_leave(w->s, m->g);
         group_queue_leave(w->s, m->g);
-        if (m->place >= 2)
+        if (m->place == 2 || m->place == 3)
             m->place = 0;
         break;
     }
