@@ -1,8 +1,9 @@
 /* net/keypair.c - key files by OpenSSL. */
 #include "net/keypair.h"
 
+#include "net/pem.h"
+
 #include <errno.h>
-#include <limits.h>
 #include <openssl/bio.h>
 #include <openssl/crypto.h>
 #include <openssl/err.h>
@@ -44,18 +45,6 @@ static void add_base64(struct buf *out, const unsigned char *bytes, size_t len)
     buf_extend(out, (size_t)EVP_EncodeBlock((unsigned char *)room, bytes, (int)len));
 }
 
-/* What OpenSSL could not do for want of memory says nothing about the key. When
- * it has none to note its errors, errno of malloc() is all there is. */
-static struct err unreadable(const char *what)
-{
-    if (errno == ENOMEM)
-        return err_sys(ENOMEM, "read a key");
-    for (unsigned long code; (code = ERR_get_error()) != 0;)
-        if (ERR_GET_REASON(code) == ERR_R_MALLOC_FAILURE)
-            return err_sys(ENOMEM, "read a key");
-    return err_make(ERR_SYNTAX, what);
-}
-
 static struct err read_public(EVP_PKEY *key, struct keypair_public *out)
 {
     unsigned char raw[32];
@@ -63,11 +52,12 @@ static struct err read_public(EVP_PKEY *key, struct keypair_public *out)
     size_t raw_len = sizeof raw;
     int len;
 
+    errno = 0;
     out->bits = (unsigned)EVP_PKEY_get_bits(key);
     if (EVP_PKEY_get_base_id(key) == EVP_PKEY_ED25519) {
         out->kind = KEYPAIR_ED25519;
         if (EVP_PKEY_get_raw_public_key(key, raw, &raw_len) != 1)
-            return unreadable("its public half can't be read");
+            return pem_error("its public half can't be read");
         add_base64(&out->base64, raw, raw_len);
         return ERR_OK;
     }
@@ -76,38 +66,21 @@ static struct err read_public(EVP_PKEY *key, struct keypair_public *out)
     out->kind = KEYPAIR_RSA;
     len = i2d_PUBKEY(key, &der);
     if (len <= 0)
-        return unreadable("its public half can't be read");
+        return pem_error("its public half can't be read");
     add_base64(&out->base64, der, (size_t)len);
     OPENSSL_free(der);
     return ERR_OK;
 }
 
-/* No passphrase is ever asked for: nobody is there to type it. */
-static int no_passphrase(char *to, int size, int writing, void *ctx)
-{
-    *(bool *)ctx = true;
-    return -1;
-}
-
 struct err keypair_read(struct slice pem, struct keypair_public *out)
 {
-    bool encrypted = false;
-    BIO *bio;
     EVP_PKEY *key;
-    struct err e;
+    struct err e = pem_read_key(pem, &key);
 
-    errno = 0;
-    bio = pem.len != 0 && pem.len < INT_MAX ? BIO_new_mem_buf(pem.ptr, (int)pem.len) : NULL;
-    key = bio != NULL ? PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, &encrypted) : NULL;
     *out = (struct keypair_public){ 0 };
-    if (key != NULL)
+    if (!err_failed(e))
         e = read_public(key, out);
-    else if (encrypted)
-        e = err_make(ERR_SYNTAX, "it is encrypted with a passphrase");
-    else
-        e = unreadable("it holds no private key in PEM form");
     EVP_PKEY_free(key);
-    BIO_free(bio);
     ERR_clear_error();
     return e;
 }

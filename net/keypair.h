@@ -1,5 +1,5 @@
 /* net/keypair.h - private keys as PEM: made, and looked at for what may be
- * public. The only place beside TLS that needs OpenSSL for it. */
+ * public. */
 #ifndef NET_KEYPAIR_H
 #define NET_KEYPAIR_H
 
@@ -19,8 +19,8 @@ struct keypair_public {
 /* PKCS #8 in PEM; bits are for RSA. Takes a while for RSA. */
 MUST_CHECK struct err keypair_generate(enum keypair_kind kind, unsigned bits, struct buf *pem);
 
-/* Of an unencrypted private key. ERR_SYNTAX: it is none, or of another kind;
- * `what` says which. buf_release() base64. */
+/* Of an unencrypted private key. The errors of pem_read_key(); ERR_SYNTAX, too,
+ * when it is of another kind. buf_release() base64. */
 MUST_CHECK struct err keypair_read(struct slice pem, struct keypair_public *out);
 
 #endif

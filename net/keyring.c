@@ -3,12 +3,10 @@
 
 #include "base/leaks.h"
 #include "base/mem.h"
+#include "net/pem.h"
 
 #include <dlfcn.h>
-#include <limits.h>
 #include <openssl/bio.h>
-#include <openssl/err.h>
-#include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <stdlib.h>
 #include <string.h>
@@ -68,23 +66,16 @@ EVP_PKEY *PEM_read_bio_PrivateKey(BIO *b, EVP_PKEY **out, pem_password_cb *passw
     return key;
 }
 
-static int no_passphrase(char *to, int size, int writing, void *ctx)
-{
-    return -1;
-}
-
 struct err keyring_add(struct slice pem)
 {
-    BIO *b = pem.len > 0 && pem.len < INT_MAX ? BIO_new_mem_buf(pem.ptr, (int)pem.len) : NULL;
     EVP_PKEY *key;
+    struct err e;
 
     LEAKS_BEGIN(); /* libopendkim keeps a reference for each signature: such a key is never freed */
-    key = b != NULL ? libcryptos()(b, NULL, no_passphrase, NULL) : NULL;
+    e = pem_read_key(pem, &key);
     LEAKS_END();
-    BIO_free(b);
-    ERR_clear_error();
-    if (key == NULL)
-        return err_make(ERR_SYNTAX, "read a private key in PEM form");
+    if (err_failed(e))
+        return e;
     ring.keys = mem_grow(ring.keys, ring.count + 1, sizeof *ring.keys);
     ring.keys[ring.count++] = (struct held){ mem_dup(pem.ptr, pem.len), pem.len, key };
     return ERR_OK;

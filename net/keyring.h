@@ -18,8 +18,7 @@
 #include "base/err.h"
 #include "base/slice.h"
 
-/* ERR_SYNTAX: pem holds no private key, or one behind a passphrase. The text
- * is copied. */
+/* The errors of pem_read_key(). The text is copied. */
 MUST_CHECK struct err keyring_add(struct slice pem);
 
 /* Wipes the texts and forgets the keys. libopendkim keeps a reference for each

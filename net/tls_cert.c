@@ -1,6 +1,7 @@
 /* net/tls_cert.c - certificates and keys from PEM, what is wrong with them in
  * words, the rules every session keeps, and a certificate of our own making
  * for a server that was given none. */
+#include "net/pem.h"
 #include "net/tls_internal.h"
 
 #include <openssl/ec.h>
@@ -19,32 +20,9 @@
 
 /* ---- PEM ---- */
 
-/* Nobody is there to type a password. */
-static int no_password(char *buf, int size, int writing, void *asked)
-{
-    *(bool *)asked = true;
-    return -1;
-}
-
 static BIO *memory(struct slice bytes)
 {
     return BIO_new_mem_buf(bytes.ptr != NULL ? bytes.ptr : "", (int)bytes.len);
-}
-
-static EVP_PKEY *read_key(struct slice pem, struct buf *why)
-{
-    bool asked = false;
-    BIO *b = memory(pem);
-    EVP_PKEY *key = b != NULL ? PEM_read_bio_PrivateKey(b, NULL, no_password, &asked) : NULL;
-
-    BIO_free(b);
-    if (key == NULL && asked)
-        buf_add_str(why, "the key is protected by a password, and nobody is there to type it: "
-                         "remove it with \"openssl pkey -in KEY -out NEW_KEY\"");
-    else if (key == NULL)
-        buf_add_str(why, "no private key in PEM found");
-    ERR_clear_error();
-    return key;
 }
 
 /* The next certificate; NULL at the end, or with *bad at one that is broken. */
@@ -98,12 +76,16 @@ struct err tls_context_add_pair(SSL_CTX *ctx, const struct tls_pair *pair, struc
     BIO *b = memory(pair->certificate);
     X509 *cert = read_leaf(b, why);
     struct err e = err_make(ERR_SYNTAX, "certificate");
+    char text[128];
 
     if (cert == NULL)
         goto out;
-    key = read_key(pair->key, why);
-    if (key == NULL)
+    e = pem_read_key(pair->key, &key);
+    if (err_failed(e)) {
+        buf_printf(why, "the key: %s", e.kind == ERR_SYNTAX ? e.what : err_text(e, text, sizeof text));
         goto out;
+    }
+    e = err_make(ERR_SYNTAX, "certificate");
     if (X509_check_private_key(cert, key) != 1) {
         buf_add_str(why, "the key is not the certificate's");
         goto out;

@@ -58,7 +58,8 @@ static void test_no_key(void **state)
           "zRZ6e3qPxaUQpbDK0Z0rZxQm6Ufe0uW5Z8uP9YjX1cvCXZ0cYkRr9mQvGg0mC1lO\n"
           "4hQ0Ri2v8ltO9wz1kZ8=\n"
           "-----END ENCRYPTED PRIVATE KEY-----\n",
-          "it is encrypted with a passphrase" },
+          "it is encrypted with a passphrase, and nobody is there to type it: take that away with "
+          "\"openssl pkey -in KEY -out NEW_KEY\"" },
     };
 
     for (size_t i = 0; i < countof(rows); i++) {

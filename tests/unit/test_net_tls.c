@@ -504,14 +504,14 @@ static void test_pair_check(void **state)
     buf_clear(&why);
     p = (struct tls_pair){ buf_bytes(&site.pem), SLICE_EMPTY };
     assert_err(tls_pair_check(&p, &facts, &why), ERR_SYNTAX);
-    assert_slice_str(buf_bytes(&why), "no private key in PEM found");
+    assert_slice_str(buf_bytes(&why), "the key: it holds no private key in PEM form");
     buf_clear(&why);
 
     PEM_write_bio_PKCS8PrivateKey(b, site.key, EVP_aes_128_cbc(), "secret", 6, NULL, NULL);
     cert_take(b, &chain);
     p = (struct tls_pair){ buf_bytes(&site.pem), buf_bytes(&chain) };
     assert_err(tls_pair_check(&p, &facts, &why), ERR_SYNTAX);
-    assert_non_null(strstr(buf_cstr(&why), "protected by a password"));
+    assert_non_null(strstr(buf_cstr(&why), "encrypted with a passphrase"));
     buf_clear(&why);
     buf_clear(&chain);
 
