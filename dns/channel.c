@@ -9,7 +9,6 @@
 #include <ares.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <uv.h>
 
 #define TRIES 3
 /* No answer of this size is cut into fragments on its way (DNS flag day 2020). */
@@ -34,7 +33,7 @@ struct dns_channel {
 struct sock { /* one of c-ares' */
     struct list link;
     struct dns_channel *ch;
-    uv_poll_t poll;
+    struct fd_watch *watch;
     ares_socket_t fd;
 };
 
@@ -69,22 +68,15 @@ static void on_tick(struct timer *t)
     set_tick(ch);
 }
 
-static void on_sock(uv_poll_t *p, int status, int events)
+static void on_sock(void *ctx, unsigned events)
 {
-    struct sock *s = container_of(p, struct sock, poll);
+    struct sock *s = ctx;
     struct dns_channel *ch = s->ch;
     ares_socket_t fd = s->fd;
-    bool both = status < 0; /* let c-ares meet the error */
 
-    uvloop_enter(ch->loop);
-    ares_process_fd(ch->ares, both || (events & UV_READABLE) != 0 ? fd : ARES_SOCKET_BAD,
-                    both || (events & UV_WRITABLE) != 0 ? fd : ARES_SOCKET_BAD);
+    ares_process_fd(ch->ares, (events & FD_READABLE) != 0 ? fd : ARES_SOCKET_BAD,
+                    (events & FD_WRITABLE) != 0 ? fd : ARES_SOCKET_BAD);
     set_tick(ch);
-}
-
-static void on_sock_closed(uv_handle_t *h)
-{
-    free(container_of((uv_poll_t *)h, struct sock, poll));
 }
 
 static struct sock *find_sock(struct dns_channel *ch, ares_socket_t fd)
@@ -98,18 +90,16 @@ static struct sock *find_sock(struct dns_channel *ch, ares_socket_t fd)
     return NULL;
 }
 
-static struct sock *add_sock(struct dns_channel *ch, ares_socket_t fd)
+static void add_sock(struct dns_channel *ch, ares_socket_t fd, unsigned events)
 {
     struct sock *s = mem_new(struct sock);
 
-    if (uv_poll_init(uvloop_uv(ch->loop), &s->poll, fd) != 0) {
-        free(s);
-        return NULL; /* the question times out and is asked again */
-    }
     s->ch = ch;
     s->fd = fd;
-    list_append(&ch->socks, &s->link);
-    return s;
+    if (err_failed(fd_watch_new(ch->loop, fd, events, on_sock, s, &s->watch)))
+        free(s); /* the question times out and is asked again */
+    else
+        list_append(&ch->socks, &s->link);
 }
 
 /* c-ares says what it wants to know of a socket; nothing before closing it. */
@@ -117,19 +107,17 @@ static void on_sock_state(void *ctx, ares_socket_t fd, int readable, int writabl
 {
     struct dns_channel *ch = ctx;
     struct sock *s = find_sock(ch, fd);
-    int events = (readable ? UV_READABLE : 0) | (writable ? UV_WRITABLE : 0);
+    unsigned events = (readable ? FD_READABLE : 0u) | (writable ? FD_WRITABLE : 0u);
 
-    if (events == 0) {
-        if (s != NULL) {
-            list_remove(&s->link);
-            uv_close((uv_handle_t *)&s->poll, on_sock_closed);
-        }
-        return;
+    if (s == NULL && events != 0) {
+        add_sock(ch, fd, events);
+    } else if (s != NULL && events != 0) {
+        fd_watch_change(s->watch, events);
+    } else if (s != NULL) {
+        list_remove(&s->link);
+        fd_watch_free(s->watch);
+        free(s);
     }
-    if (s == NULL)
-        s = add_sock(ch, fd);
-    if (s != NULL)
-        uv_poll_start(&s->poll, events, on_sock);
 }
 
 /* ---- questions ---- */

@@ -235,18 +235,32 @@ struct uv_loop_s *uvloop_uv(struct loop *l)
 struct fd_watch {
     uv_poll_t poll;
     struct loop *loop;
-    void (*readable)(void *ctx);
+    fd_watch_ready *ready;
     void *ctx;
 };
 
 static void on_watch(uv_poll_t *p, int status, int events)
 {
     struct fd_watch *w = container_of(p, struct fd_watch, poll);
+    unsigned what = 0;
 
-    (void)status; /* an error is found by reading */
-    (void)events;
+    if (status < 0 || (events & (UV_READABLE | UV_DISCONNECT)) != 0)
+        what |= FD_READABLE;
+    if (status < 0 || (events & UV_WRITABLE) != 0)
+        what |= FD_WRITABLE;
     uvloop_enter(w->loop);
-    w->readable(w->ctx);
+    w->ready(w->ctx, what);
+}
+
+static int watch_start(struct fd_watch *w, unsigned events)
+{
+    int what = 0;
+
+    if ((events & FD_READABLE) != 0)
+        what |= UV_READABLE | UV_DISCONNECT;
+    if ((events & FD_WRITABLE) != 0)
+        what |= UV_WRITABLE;
+    return uv_poll_start(&w->poll, what, on_watch);
 }
 
 static void on_watch_closed(uv_handle_t *h)
@@ -254,7 +268,7 @@ static void on_watch_closed(uv_handle_t *h)
     free(container_of((uv_poll_t *)h, struct fd_watch, poll));
 }
 
-struct err fd_watch_new(struct loop *l, int fd, void (*readable)(void *ctx), void *ctx,
+struct err fd_watch_new(struct loop *l, int fd, unsigned events, fd_watch_ready *ready, void *ctx,
                         struct fd_watch **out)
 {
     struct fd_watch *w = mem_new(struct fd_watch);
@@ -265,15 +279,21 @@ struct err fd_watch_new(struct loop *l, int fd, void (*readable)(void *ctx), voi
         return err_sys(-rc, "watch descriptor");
     }
     w->loop = l;
-    w->readable = readable;
+    w->ready = ready;
     w->ctx = ctx;
-    rc = uv_poll_start(&w->poll, UV_READABLE | UV_DISCONNECT, on_watch);
+    rc = watch_start(w, events);
     if (rc != 0) {
         uv_close((uv_handle_t *)&w->poll, on_watch_closed);
         return err_sys(-rc, "watch descriptor");
     }
     *out = w;
     return ERR_OK;
+}
+
+/* It can't fail on a descriptor that is watched already: the kernel hears of it later. */
+void fd_watch_change(struct fd_watch *w, unsigned events)
+{
+    watch_start(w, events);
 }
 
 void fd_watch_free(struct fd_watch *w)

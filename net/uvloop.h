@@ -24,8 +24,8 @@ void uvloop_stop(struct loop *l); /* any thread; before run it makes that return
  * wait do not run. NULL is fine. */
 void uvloop_free(struct loop *l);
 
-/* For dns/ only, which hands c-ares' sockets to the same loop; its callbacks
- * from libuv begin with uvloop_enter(), which keeps now_ms right. */
+/* For net/ only, whose callbacks from libuv begin with uvloop_enter(), which
+ * keeps now_ms right. */
 struct uv_loop_s *uvloop_uv(struct loop *l);
 void uvloop_enter(struct loop *l);
 
@@ -41,11 +41,16 @@ MUST_CHECK struct err listener_new(struct loop *l, int fd, listener_accepted *ac
                                    struct listener **out);
 void listener_free(struct listener *ln); /* NULL is fine */
 
-/* Calls readable() whenever fd has something to read or is at its end. The
- * descriptor stays the caller's, who frees the watch before closing it. */
+/* Calls ready() whenever fd can be read (or is at its end) or written, as far
+ * as that is waited for; after an error it is said of both, to be met in trying.
+ * The descriptor stays the caller's, who frees the watch before closing it; that,
+ * and waiting for something else, may be done inside ready(). */
+enum { FD_READABLE = 1, FD_WRITABLE = 2 };
 struct fd_watch;
-MUST_CHECK struct err fd_watch_new(struct loop *l, int fd, void (*readable)(void *ctx), void *ctx,
+typedef void fd_watch_ready(void *ctx, unsigned events);
+MUST_CHECK struct err fd_watch_new(struct loop *l, int fd, unsigned events, fd_watch_ready *ready, void *ctx,
                                    struct fd_watch **out);
+void fd_watch_change(struct fd_watch *w, unsigned events);
 void fd_watch_free(struct fd_watch *w); /* NULL is fine */
 
 #endif

@@ -420,7 +420,7 @@ void engine_flush_channel(struct engine *en)
         log_error("engine", "the parent does not read its channel");
 }
 
-static void channel_readable(void *ctx)
+static void channel_ready(void *ctx, unsigned events)
 {
     struct engine *en = ctx;
     struct err e = listen_to_parent(en);
@@ -449,7 +449,7 @@ int engine_main(int channel_fd_)
     cond_init(&en.dkim_told);
     e = uvloop_new(0, &clock_system, &en.loops[0].loop);
     if (!err_failed(e))
-        e = fd_watch_new(en.loops[0].loop, channel_fd(en.channel), channel_readable, &en, &en.channel_watch);
+        e = fd_watch_new(en.loops[0].loop, channel_fd(en.channel), FD_READABLE, channel_ready, &en, &en.channel_watch);
     if (err_failed(e)) {
         log_error("engine", "%s", e.what);
         return EX_OSERR;

@@ -174,7 +174,7 @@ static struct err listen_to_parent(struct helper *h)
     }
 }
 
-static void channel_readable(void *ctx)
+static void channel_ready(void *ctx, unsigned events)
 {
     struct helper *h = ctx;
     struct err e = listen_to_parent(h);
@@ -197,7 +197,7 @@ int helper_main(int channel_fd_, const struct helper_ops *ops)
 
     h.ask_link.fire = ask_link;
     if (!err_failed(e))
-        e = fd_watch_new(h.loop, channel_fd(h.channel), channel_readable, &h, &h.watch);
+        e = fd_watch_new(h.loop, channel_fd(h.channel), FD_READABLE, channel_ready, &h, &h.watch);
     if (err_failed(e)) {
         log_error(ops->name, "%s", e.what);
         return EX_OSERR;

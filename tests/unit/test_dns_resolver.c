@@ -136,7 +136,7 @@ static void serve(struct server *s, const uint8_t *q, size_t len, bool tcp, stru
            edns);
 }
 
-static void on_udp(void *ctx)
+static void on_udp(void *ctx, unsigned events)
 {
     struct server *s = ctx;
     struct sockaddr_storage from;
@@ -231,7 +231,7 @@ static void start_server(struct fixture *f)
         }
     }
     assert_true(tcp >= 0);
-    assert_ok(fd_watch_new(f->loop, s->udp, on_udp, s, &s->watch));
+    assert_ok(fd_watch_new(f->loop, s->udp, FD_READABLE, on_udp, s, &s->watch));
     assert_ok(listener_new(f->loop, tcp, on_tcp, s, &s->listener));
 }
 

@@ -250,7 +250,7 @@ static void test_clock_is_read_once_a_turn(void **state)
 static int pipe_ends[2];
 static struct fd_watch *watch;
 
-static void pipe_readable(void *ctx)
+static void pipe_ready(void *ctx, unsigned events)
 {
     struct fixture *f = ctx;
     char c;
@@ -268,13 +268,43 @@ static void test_fd_watch(void **state)
     struct fixture *f = *state;
 
     assert_int_equal(pipe(pipe_ends), 0);
-    assert_ok(fd_watch_new(f->loop, pipe_ends[0], pipe_readable, f, &watch));
+    assert_ok(fd_watch_new(f->loop, pipe_ends[0], FD_READABLE, pipe_ready, f, &watch));
     assert_int_equal(write(pipe_ends[1], "ab", 2), 2);
     close(pipe_ends[1]);
     uvloop_run(f->loop);
     assert_string_equal(f->order, "ab");
     close(pipe_ends[0]);
-    assert_true(err_failed(fd_watch_new(f->loop, -1, pipe_readable, f, &watch)));
+    assert_true(err_failed(fd_watch_new(f->loop, -1, FD_READABLE, pipe_ready, f, &watch)));
+}
+
+static unsigned seen;
+
+static void both_ready(void *ctx, unsigned events)
+{
+    struct fixture *f = ctx;
+    char c;
+
+    seen = events;
+    if ((events & FD_WRITABLE) != 0) { /* what the other end is to say is waited for from now on */
+        assert_int_equal(write(pipe_ends[1], "x", 1), 1);
+        fd_watch_change(watch, FD_READABLE);
+        return;
+    }
+    assert_int_equal(read(pipe_ends[0], &c, 1), 1);
+    fd_watch_free(watch);
+    uvloop_stop(f->loop);
+}
+
+static void test_fd_watch_waits_for_what_is_asked(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pipe_ends), 0);
+    assert_ok(fd_watch_new(f->loop, pipe_ends[0], FD_READABLE | FD_WRITABLE, both_ready, f, &watch));
+    uvloop_run(f->loop);
+    assert_int_equal(seen, FD_READABLE);
+    close(pipe_ends[0]);
+    close(pipe_ends[1]);
 }
 
 #define EACH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -289,7 +319,7 @@ int main(void)
         EACH(test_stop_before_run_and_run_again),
         EACH(test_what_was_posted_before_a_stop_is_done),
         cmocka_unit_test(test_clock_is_read_once_a_turn),
-        EACH(test_fd_watch),
+        EACH(test_fd_watch), EACH(test_fd_watch_waits_for_what_is_asked),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
