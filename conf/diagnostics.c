@@ -33,8 +33,8 @@ void diagnostics_vadd(struct diagnostics *d, bool error, const char *file, unsig
         .column = column,
         .message = buf_detach(&message),
     };
-    if (line == 0 || column > SOURCE_MAX)
-        return; /* too far to the right to be shown */
+    if (line == 0 || line_text.len == 0 || column > SOURCE_MAX)
+        return; /* nothing to show, or too far to the right */
     line_text = slice_head(line_text, SOURCE_MAX);
     item->source = mem_dup(line_text.ptr, line_text.len);
     item->source_len = line_text.len;

@@ -30,7 +30,8 @@ struct diagnostics { /* zero-initialised is empty */
 
 #define DIAGNOSTICS_MAX 100 /* further ones are counted only; one mistake can echo */
 
-/* line_text is the source line without its end; may be empty. All is copied. */
+/* line_text is the source line without its end; of an empty one, or when it is
+ * not at hand, nothing is shown. All is copied. */
 void diagnostics_add(struct diagnostics *d, bool error, const char *file, unsigned line, unsigned column,
                      struct slice line_text, const char *fmt, ...) PRINTF_LIKE(7, 8);
 void diagnostics_vadd(struct diagnostics *d, bool error, const char *file, unsigned line, unsigned column,

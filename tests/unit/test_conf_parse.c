@@ -234,6 +234,19 @@ static void test_carets(void **state)
                               "                  ^\n");
 }
 
+/* A file of another kind, whose lines are not at hand. */
+static void test_no_source(void **state)
+{
+    struct diagnostics d = { 0 };
+    struct buf out = { 0 };
+
+    diagnostics_add(&d, false, "aliases", 3, 1, SLICE_EMPTY, "it leads nowhere");
+    diagnostics_format(&d, &out);
+    assert_slice_str(buf_bytes(&out), "aliases:3:1: warning: it leads nowhere\n");
+    buf_release(&out);
+    diagnostics_release(&d);
+}
+
 static void test_many(void **state)
 {
     struct buf text = { 0 }, out = { 0 };
@@ -260,7 +273,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_trees),  cmocka_unit_test(test_errors), cmocka_unit_test(test_depth),
-        cmocka_unit_test(test_places), cmocka_unit_test(test_carets), cmocka_unit_test(test_many),
+        cmocka_unit_test(test_places), cmocka_unit_test(test_carets), cmocka_unit_test(test_no_source),
+        cmocka_unit_test(test_many),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
