@@ -36,7 +36,7 @@ bool headroom_look(struct headroom *h, struct headroom_use *use);
 
 enum headroom_level {
     HEADROOM_PLENTY,
-    HEADROOM_SHORT, /* nothing more is to be gathered in memory */
+    HEADROOM_SHORT, /* little more is to be gathered in memory */
     HEADROOM_NONE,  /* no further client and message are to begin */
 };
 

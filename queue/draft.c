@@ -19,6 +19,7 @@
 #define CONTENT_ROOM (8u * KIB)  /* of a message as most are: it need not grow */
 #define SPILL_PIECE (64u * KIB)  /* written at once */
 #define SPILL_HOLD (128u * KIB)  /* waiting for the disk: the client is held */
+#define SHORT_PART 4u            /* so much of the budget is left to small messages when the system is short of memory */
 #define FULL_PART 4u             /* so much of the budget beyond it, and no draft should begin */
 
 struct queue_draft {
@@ -104,9 +105,9 @@ enum queue_memory queue_memory(struct queue *q)
 
     if (level == HEADROOM_NONE)
         return QUEUE_MEMORY_FULL;
-    if (now <= most)
-        return level == HEADROOM_PLENTY ? QUEUE_MEMORY_OK : QUEUE_MEMORY_SHORT;
-    return now - most <= most / FULL_PART ? QUEUE_MEMORY_SHORT : QUEUE_MEMORY_FULL;
+    if (now <= (level == HEADROOM_PLENTY ? most : most / SHORT_PART))
+        return QUEUE_MEMORY_OK;
+    return now <= most || now - most <= most / FULL_PART ? QUEUE_MEMORY_SHORT : QUEUE_MEMORY_FULL;
 }
 
 bool queue_crowded(struct queue *q)

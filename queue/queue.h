@@ -50,9 +50,9 @@ void queue_close(struct queue *q); /* finishes, and frees; NULL is fine */
 void queue_abandon(struct queue *q); /* stepped: the process dies here, and what waits with it */
 /* The store's health: OK, LOW (refuse new mail), BROKEN (start no delivery). Any thread. */
 enum store_space queue_space(struct queue *q);
-/* How the drafts' budget of memory stands, or the system's when that is worse. SHORT:
- * beyond it, nothing is gathered and less should be read at once; FULL: no further
- * draft should begin. Any thread. */
+/* How the drafts' budget of memory stands, of which little is left when the system is
+ * short of it, and nothing when it has none. SHORT: beyond it, nothing is gathered and
+ * less should be read at once; FULL: no further draft should begin. Any thread. */
 enum queue_memory { QUEUE_MEMORY_OK, QUEUE_MEMORY_SHORT, QUEUE_MEMORY_FULL };
 enum queue_memory queue_memory(struct queue *q);
 bool queue_crowded(struct queue *q); /* no further draft should begin: memory is FULL, or there are drafts_max */

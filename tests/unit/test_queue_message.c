@@ -259,7 +259,7 @@ static void little_memory_around_and_many_drafts(void **state)
     struct queue_options opt = {
         .state_dir = f->path,
         .clock = &f->clock,
-        .draft_memory_max = 64 * MIB,
+        .draft_memory_max = 100000,
         .drafts_max = 2,
         .headroom = &gauge,
         .body_file_min = MIB,
@@ -282,21 +282,28 @@ static void little_memory_around_and_many_drafts(void **state)
     assert_int_equal(queue_memory(f->q), QUEUE_MEMORY_OK); /* those that are there go on as they were */
     queue_draft_free(drafts[0]);
     assert_false(queue_crowded(f->q));
-    atomic_store(&gauge.level, HEADROOM_SHORT);
+    id = queue_draft_id(drafts[1]);
+    queue_draft_append(drafts[1], SLICE("Subject: x\r\n\r\n"));
+    queue_draft_append(drafts[1], slice_make(body, 30000));
+    assert_int_equal(queue_memory(f->q), QUEUE_MEMORY_OK);
+    atomic_store(&gauge.level, HEADROOM_SHORT); /* now that is much */
     assert_int_equal(queue_memory(f->q), QUEUE_MEMORY_SHORT);
     assert_false(queue_crowded(f->q));
+    drafts[0] = queue_draft_new(f->q, &f->loop);
+    queue_draft_free(drafts[0]);
+    queue_draft_append(drafts[1], slice_make(body + 30000, 20000));
+    queue_fix_settle(f);
+    assert_int_equal(queue_memory(f->q), QUEUE_MEMORY_OK); /* it went to a file; a small one may stay */
     atomic_store(&gauge.level, HEADROOM_NONE);
     assert_int_equal(queue_memory(f->q), QUEUE_MEMORY_FULL);
     assert_true(queue_crowded(f->q));
-    id = queue_draft_id(drafts[1]);
-    queue_draft_append(drafts[1], SLICE("Subject: x\r\n\r\n"));
-    queue_draft_append(drafts[1], slice_make(body, 50000));
     queue_draft_commit(drafts[1], &env, queue_fix_done, f);
     queue_fix_settle(f);
     assert_int_equal(f->failed, 0);
     l = load(f, id);
     assert_ok(l.e);
-    assert_int_equal(l.m->body_place, BODY_BLOB); /* as large as that, and not in memory */
+    assert_int_equal(l.m->body_place, BODY_BLOB);
+    check_body(f, l.m, slice_make(body, 50000));
     message_unref(l.m);
     atomic_store(&gauge.level, HEADROOM_PLENTY);
     assert_int_equal(queue_memory(f->q), QUEUE_MEMORY_OK);
