@@ -19,7 +19,7 @@
 #define CONTENT_ROOM (8u * KIB)  /* of a message as most are: it need not grow */
 #define SPILL_PIECE (64u * KIB)  /* written at once */
 #define SPILL_HOLD (128u * KIB)  /* waiting for the disk: the client is held */
-#define SHORT_PART 4u            /* so much of the budget is left to small messages when the system is short of memory */
+#define SHORT_PART 4u            /* so much of it is left to small messages when the system is short of memory */
 #define FULL_PART 4u             /* so much of the budget beyond it, and no draft should begin */
 
 struct queue_draft {

@@ -105,7 +105,7 @@ void engine_tls_free(struct engine *en);
 
 /* engine_memory.c: how much memory there is, and a thread that looks how much is left of it. */
 MUST_CHECK struct err engine_memory_start(struct engine *en); /* first of all: what follows asks for sizes */
-uint64_t engine_memory_share(const struct engine *en, unsigned part, uint64_t most); /* that part of all memory */
+uint64_t engine_memory_share(const struct engine *en, unsigned part, uint64_t most); /* of all memory */
 const struct headroom_gauge *engine_memory_gauge(const struct engine *en);
 void engine_memory_free(struct engine *en); /* last of all */
 
