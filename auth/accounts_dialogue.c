@@ -35,6 +35,7 @@ struct dialogue {
     char *name;                      /* as the client wrote it, for the log */
     char key[USER_ADDRESS_MAX + 1];
     bool refused;                    /* SCRAM: too many failures, but he shall not see when we knew */
+    bool unable;                     /* the users could not be read */
 
     struct timer delay;              /* a verdict that waits for its time */
     enum accounts_verdict verdict;
@@ -244,7 +245,9 @@ static void password_is_right(struct dialogue *d)
     struct account a;
 
     account_find(s, d->name, &a);
-    if (strcmp(a.key, d->key) != 0 || strcmp(a.hash, d->hash) != 0) {
+    if (a.source == ACCOUNT_UNREADABLE) {
+        end(d, ACCOUNTS_TEMPFAIL);
+    } else if (strcmp(a.key, d->key) != 0 || strcmp(a.hash, d->hash) != 0) {
         fail(d, "the user was changed meanwhile");
     } else {
         verified_add(s->verified, s->loop->now_ms, a.key, a.hash, buf_bytes(&d->password));
@@ -292,13 +295,14 @@ static void check(struct dialogue *d, const struct account *a)
 static bool is_app_password(struct dialogue *d, const struct account *a, char name[USER_APP_NAME_MAX + 1])
 {
     char normal[PASSWORD_APP_CHARS];
-    bool found;
+    struct err e;
 
     if (a->source != ACCOUNT_STORE || !password_app_normal(buf_bytes(&d->password), normal))
         return false;
-    found = !err_failed(users_app_find(d->server->users, a->key, normal, name));
+    e = users_app_find(d->server->users, a->key, normal, name);
     secret_wipe(normal, sizeof normal);
-    return found;
+    d->unable = err_failed(e) && e.kind != ERR_NOT_FOUND;
+    return !err_failed(e);
 }
 
 static bool acts_for_himself(struct dialogue *d, const char *authzid, const char *key)
@@ -325,8 +329,12 @@ static void verify(struct dialogue *d, const struct sasl_step *step)
         refuse(d);
     else if (!acts_for_himself(d, step->authzid, d->key))
         fail(d, "nobody may act for another user");
+    else if (a.source == ACCOUNT_UNREADABLE)
+        end(d, ACCOUNTS_TEMPFAIL);
     else if (is_app_password(d, &a, app))
         admit(d, &a, app);
+    else if (d->unable)
+        end(d, ACCOUNTS_TEMPFAIL);
     else if (a.hash[0] != '\0' &&
              verified_check(s->verified, s->loop->now_ms, a.key, a.hash, buf_bytes(&d->password)))
         admit(d, &a, NULL);
@@ -347,6 +355,7 @@ static void give_scram_keys(void *ctx, const char *authid, struct scram_keys *ou
     account_find(s, authid, &a);
     strcpy(d->key, a.key);
     d->refused = bans_refuses(s->bans, s->loop->now_ms, &d->addr, d->key);
+    d->unable = a.source == ACCOUNT_UNREADABLE;
     account_scram(s, &a, authid, out);
     account_release(&a);
 }
@@ -364,6 +373,8 @@ static void proven(struct dialogue *d, const struct sasl_step *step)
         refuse(d);
     else if (!acts_for_himself(d, step->authzid, d->key))
         fail(d, "nobody may act for another user");
+    else if (a.source == ACCOUNT_UNREADABLE)
+        end(d, ACCOUNTS_TEMPFAIL);
     else if (a.source != ACCOUNT_STORE && a.source != ACCOUNT_FILE)
         fail(d, "there is no such user");
     else
@@ -395,6 +406,8 @@ static void take_step(struct dialogue *d, const struct accounts_wire *w)
     case SASL_FAILED:
         if (d->refused)
             refuse(d);
+        else if (d->unable)
+            end(d, ACCOUNTS_TEMPFAIL);
         else
             fail(d, step.why);
         break;

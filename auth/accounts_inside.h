@@ -64,7 +64,13 @@ void dialogue_free_all(struct accounts_server *s); /* no thread runs any more */
 
 /* ---- accounts_lookup.c: who is he? ----------------------------------------------------------- */
 
-enum account_source { ACCOUNT_NONE, ACCOUNT_STORE, ACCOUNT_FILE, ACCOUNT_COMMAND };
+enum account_source {
+    ACCOUNT_NONE,
+    ACCOUNT_STORE,
+    ACCOUNT_FILE,
+    ACCOUNT_COMMAND,
+    ACCOUNT_UNREADABLE /* nobody knows now: no reason to say that a password is wrong */
+};
 
 struct account {
     enum account_source source;

@@ -7,12 +7,12 @@
 
 #include <string.h>
 
-static void damaged(const char *key, struct err e)
+static void unreadable(const char *key, struct err e)
 {
     char text[256];
 
-    log_error("accounts", "%s can't be read: %s; relayctl user delete and add makes it anew", key,
-              err_text(e, text, sizeof text));
+    log_error("accounts", "%s can't be read: %s%s", key, err_text(e, text, sizeof text),
+              e.kind == ERR_CORRUPT ? "; relayctl user delete and add makes it anew" : "");
 }
 
 void account_find(struct accounts_server *s, const char *name, struct account *out)
@@ -34,7 +34,8 @@ void account_find(struct accounts_server *s, const char *name, struct account *o
         return;
     }
     if (e.kind != ERR_NOT_FOUND) { /* it may say "disabled": the other sources are not asked */
-        damaged(out->key, e);
+        unreadable(out->key, e);
+        out->source = ACCOUNT_UNREADABLE;
         return;
     }
     table = s->file != NULL ? passwd_file_table(s->file) : NULL;

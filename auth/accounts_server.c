@@ -117,7 +117,9 @@ static void charge(struct accounts_server *s, const struct accounts_wire *w)
     char why[128] = "";
 
     account_find(s, name, &a);
-    if (a.source == ACCOUNT_NONE || account_refusal(&a, "smtp") != NULL) {
+    if (a.source == ACCOUNT_UNREADABLE) {
+        snprintf(why, sizeof why, "4.3.0 your account can't be looked up now, try again later");
+    } else if (a.source == ACCOUNT_NONE || account_refusal(&a, "smtp") != NULL) {
         snprintf(why, sizeof why, "4.7.0 your account is closed");
     } else {
         account_rates(s, &a, &messages, &recipients);

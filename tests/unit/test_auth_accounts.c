@@ -1,7 +1,15 @@
 /* The accounts process and the engine's side of it: logins, charges, deaths. */
 #include "tests/unit/accounts_fixture.h"
+#include "tests/unit/failing_calls.h"
 
 #include "auth/users.h"
+#include "store/store.h"
+
+#define FAILING err_sys(fault.error, "read")
+
+WRAP(struct err, store_snapshot, (struct store *s, struct store_txn **out), (s, out), FAILING)
+WRAP(struct err, store_get, (struct store_txn *t, unsigned table, struct slice key, struct slice *out),
+     (t, table, key, out), FAILING)
 
 static void test_plain(void **state)
 {
@@ -142,6 +150,51 @@ static void test_scram_does_not_tell(void **state)
         connect_server(f);
     }
     buf_release(&first);
+}
+
+/* A good password is not wrong because nobody can look it up. */
+static void test_36_users_that_cannot_be_read(void **state)
+{
+    struct accounts_client c = client_of("EXTERNAL", "192.0.2.1");
+    struct fixture *f = *state;
+    struct buf answer = { 0 };
+    struct accounts_login *l;
+    struct admin_answer out;
+    struct admin_fields row;
+    char password[64];
+
+    add_user(f, "joe@example.com", "secret");
+    assert_int_equal(admin(f, &answer, "app-add", "user", "joe", "name", "phone", NULL), ADMIN_OK);
+    assert_ok(admin_answer_get(buf_bytes(&answer), &out));
+    assert_true(admin_row_next(&out.rows, &row));
+    snprintf(password, sizeof password, "%.*s", (int)admin_text(&row, "password").len, admin_text(&row, "password").ptr);
+    for (unsigned skip = 0; skip < 2; skip++) { /* before the hash, and after it */
+        fault_arm(skip, true, ENOMEM);
+        fault.only = "store_snapshot";
+        assert_int_equal(plain(f, "joe", "secret"), ACCOUNTS_TEMPFAIL);
+        fault_arm(skip, true, ENOMEM);
+        fault.only = "store_snapshot";
+        assert_int_equal(plain(f, "joe", password), ACCOUNTS_TEMPFAIL);
+    }
+    fault_arm(0, true, EIO);
+    fault.only = "store_get";
+    assert_int_equal(plain(f, "joe", "secret"), ACCOUNTS_TEMPFAIL);
+    assert_int_equal(plain(f, "nobody", "secret"), ACCOUNTS_TEMPFAIL);
+    assert_false(charge(f, "joe@example.com", 1));
+    assert_non_null(strstr(buf_cstr(&f->why), "4.3.0"));
+    c.external = "joe@example.com";
+    l = accounts_login_new(f->accounts, f->loop, &c, take_answer, f);
+    assert_int_equal(step(f, l, SLICE("")), ACCOUNTS_TEMPFAIL);
+    accounts_login_free(l);
+    c = client_of("SCRAM-SHA-256", "192.0.2.1");
+    l = accounts_login_new(f->accounts, f->loop, &c, take_answer, f);
+    assert_int_equal(step(f, l, SLICE("n,,n=joe,r=abcdefgh")), ACCOUNTS_CHALLENGE);
+    assert_int_equal(step(f, l, SLICE("c=biws,r=abc,p=AAAA")), ACCOUNTS_TEMPFAIL);
+    accounts_login_free(l);
+    fault.armed = false;
+    assert_int_equal(plain(f, "joe", "secret"), ACCOUNTS_OK);
+    assert_true(charge(f, "joe@example.com", 1));
+    buf_release(&answer);
 }
 
 /* ---- changes ------------------------------------------------------------------------------- */
@@ -496,6 +549,7 @@ int main(void)
         EACH(test_list_by_pages),
         EACH(test_waits_for_the_next),
         EACH(test_second_step_without_a_process),
+        EACH(test_36_users_that_cannot_be_read),
         EACH(test_36_questions_of_the_next_engine),
         EACH(test_cancelled),
         EACH(test_charge),
