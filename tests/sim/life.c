@@ -48,6 +48,7 @@ static void open_queue(struct sim *sim, struct life *l)
         .state_dir = sim->opt.folder,
         .clock = &sim->clock,
         .draft_memory_max = sim->draft_memory_max,
+        .drafts_max = sim->draft_memory_max < PLENTY_OF_MEMORY ? 3 : 0,
         .body_file_min = sim->body_file_min,
         .history_keep_ms = 30 * DAY_MS,
         .history_bytes_max = 1024 * MIB,
