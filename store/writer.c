@@ -196,6 +196,41 @@ static void commit_failed(struct store *s, size_t n, struct err e)
     space_publish(s);
 }
 
+/* The transaction can't go on: how many of the batch are tried in the next, all
+ * that are left being put back. */
+static size_t batch_shorten(struct store *s, enum run_end end, size_t at, size_t n)
+{
+    if (end == RUN_AGAIN)
+        at++;
+    if (end == RUN_AGAIN && s->solo < n - at)
+        s->solo = n - at;
+    pending_put_back(s, at, n);
+    return at;
+}
+
+/* False: LMDB has no room for so many at once; less than *n are to be run again. */
+static bool batch_end(struct store *s, MDB_txn *txn, size_t *n)
+{
+    int rc = mdb_txn_commit(txn);
+
+    if (rc == 0) {
+        atomic_fetch_add_explicit(&s->commits, 1, memory_order_relaxed);
+        return true;
+    }
+    if (!room_gone(rc)) {
+        commit_failed(s, *n, env_err(rc, "commit"));
+        return true;
+    }
+    low_for_a_while(s);
+    if (*n == 1) {
+        batch_fail(s, *n, env_err(rc, "commit"));
+        return true;
+    }
+    pending_put_back(s, *n / 2, *n);
+    *n /= 2;
+    return false;
+}
+
 /* Runs and commits the first n of the batch; every one of them has its
  * result then. Less than n when the rest had to be put back. */
 static size_t batch_commit(struct store *s, size_t n)
@@ -207,49 +242,26 @@ static size_t batch_commit(struct store *s, size_t n)
         MDB_txn *txn;
         size_t at = 0;
         struct err e = env_begin(s, 0, &txn);
-        int rc;
 
         if (err_failed(e)) {
             commit_failed(s, n, e);
             return n;
         }
         end = batch_run(s, txn, n, &at);
-        if (end != RUN_WHOLE) {
-            mdb_txn_abort(txn);
-            if (end == RUN_DISK) {
-                commit_failed(s, n, s->batch[at]->result);
+        if (end == RUN_WHOLE && batch_alive(s, n) > 0) {
+            if (batch_end(s, txn, &n))
                 return n;
-            }
-            if (end == RUN_AGAIN && ++reruns <= RERUNS_MAX)
-                continue;
-            if (end == RUN_AGAIN)
-                at++;
-            if (end == RUN_AGAIN && s->solo < n - at)
-                s->solo = n - at;
-            pending_put_back(s, at, n);
-            n = at;
             continue;
         }
-        if (batch_alive(s, n) == 0) {
-            mdb_txn_abort(txn);
+        mdb_txn_abort(txn);
+        if (end == RUN_WHOLE)
+            return n;
+        if (end == RUN_DISK) {
+            commit_failed(s, n, s->batch[at]->result);
             return n;
         }
-        rc = mdb_txn_commit(txn);
-        if (rc == 0) {
-            atomic_fetch_add_explicit(&s->commits, 1, memory_order_relaxed);
-            return n;
-        }
-        if (!room_gone(rc)) {
-            commit_failed(s, n, env_err(rc, "commit"));
-            return n;
-        }
-        low_for_a_while(s);
-        if (n == 1) {
-            batch_fail(s, n, env_err(rc, "commit"));
-            return n;
-        }
-        pending_put_back(s, n / 2, n);
-        n /= 2;
+        if (end == RUN_SHORT || ++reruns > RERUNS_MAX)
+            n = batch_shorten(s, end, at, n);
     }
 }
 
