@@ -66,6 +66,14 @@ class Lab:
         self.relayds.append(daemon)
         return daemon.start() if start else daemon
 
+    def relay_to(self, sink, extra="", **options):
+        """A relayd that sends everything to that sink, its smart host "sink"."""
+        return self.relayd(
+            extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}\n{extra}",
+            routes="route default via sink",
+            **options,
+        )
+
     def sink(self, host="127.0.0.1", port=0, **options):
         return self._keep(Sink(host, port, **options))
 
@@ -142,8 +150,4 @@ def lab(bench):
 def relay(lab):
     """The usual one: everything goes to one sink by a smart host. Gives (relayd, sink)."""
     sink = lab.sink()
-    daemon = lab.relayd(
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}",
-        routes="route default via sink",
-    )
-    return daemon, sink
+    return lab.relay_to(sink), sink

@@ -79,11 +79,7 @@ def test_chunks_make_one_message(relay):
 
 def test_repair_line_ends_repairs_before_anything_is_stored(lab):
     sink = lab.sink()
-    daemon = lab.relayd(
-        listen="repair_line_ends",
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}",
-        routes="route default via sink",
-    )
+    daemon = lab.relay_to(sink, listen="repair_line_ends")
     with Client(daemon.port) as client:
         begin(client)
         client.send(b"Subject: old\nX-A: b\n\nline\n.\nstill the same\rbare\r\n.\r\n")

@@ -191,11 +191,7 @@ def test_11_claims_about_the_client_are_ignored(guarded, before):
 
 def test_without_trusted_only_loopback_listeners_trust_loopback(lab):
     sink = lab.sink()
-    daemon = lab.relayd(
-        trusted=None,
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}",
-        routes="route default via sink",
-    )
+    daemon = lab.relay_to(sink, trusted=None)
     assert send(daemon.port, "a@b.test", "c@d.test", mail.message(), source=STRANGER).code == 250
 
 

@@ -194,11 +194,7 @@ def test_release_grants_an_attempt(held):
 def test_hold_stops_retries_and_retry_hurries(lab):
     sink = lab.sink()
     sink.on("rcpt", ["450 4.2.0 later"])
-    daemon = lab.relayd(
-        retry="first 10m; factor 2; max 1h; doubt 10m; expire 5d; warn 4h",
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}",
-        routes="route default via sink",
-    )
+    daemon = lab.relay_to(sink, retry="first 10m; factor 2; max 1h; doubt 10m; expire 5d; warn 4h")
     queue_id = post(daemon)
     daemon.wait_event(queue_id, "deferred")
     daemon.ctl("hold", queue_id)
@@ -212,11 +208,7 @@ def test_hold_stops_retries_and_retry_hurries(lab):
 def test_retry_makes_an_attempt_now(lab):
     sink = lab.sink()
     sink.on("rcpt", ["450 4.2.0 later"])
-    daemon = lab.relayd(
-        retry="first 10m; factor 2; max 1h; doubt 10m; expire 5d; warn 4h",
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}",
-        routes="route default via sink",
-    )
+    daemon = lab.relay_to(sink, retry="first 10m; factor 2; max 1h; doubt 10m; expire 5d; warn 4h")
     queue_id = post(daemon)
     daemon.wait_event(queue_id, "deferred")
     daemon.ctl("retry", queue_id)

@@ -115,11 +115,7 @@ def test_16_a_bounce_that_bounces_is_dropped(relay):
 def test_expiry_bounces(lab):
     sink = lab.sink()
     sink.on("rcpt", lambda session, argument: "450 4.2.2 mailbox full" if b"b@dest" in argument else None)
-    daemon = lab.relayd(
-        retry="first 1s; factor 1; max 1s; doubt 1s; expire 3s; warn never",
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}",
-        routes="route default via sink",
-    )
+    daemon = lab.relay_to(sink, retry="first 1s; factor 1; max 1s; doubt 1s; expire 3s; warn never")
     queue_id = post(daemon)
     (report,) = sink.wait(1, timeout=30)
     group = mail.Bounce(report.content).recipient("b@dest.test")
@@ -133,11 +129,7 @@ def test_expiry_bounces(lab):
 def test_a_delay_is_told_once(lab):
     sink = lab.sink()
     sink.on("rcpt", lambda session, argument: "450 4.2.2 mailbox full" if b"b@dest" in argument else None)
-    daemon = lab.relayd(
-        retry="first 1s; factor 1; max 1s; doubt 1s; expire 10m; warn 2s",
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}",
-        routes="route default via sink",
-    )
+    daemon = lab.relay_to(sink, retry="first 1s; factor 1; max 1s; doubt 1s; expire 10m; warn 2s")
     queue_id = post(daemon)
     (report,) = sink.wait(1, timeout=30)
     bounce = mail.Bounce(report.content)
@@ -192,9 +184,7 @@ def test_a_large_message_comes_back_without_its_body(relay):
 
 def test_15_bounces_survive_a_restart(lab):
     sink = lab.sink()
-    daemon = lab.relayd(
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}", routes="route default via sink"
-    )
+    daemon = lab.relay_to(sink)
     sink.on("rcpt", lambda session, argument: "450 4.3.0 later" if b"client" in argument else "550 5.1.1 no")
     queue_id = post(daemon)
     daemon.wait_event(queue_id, "bounced")

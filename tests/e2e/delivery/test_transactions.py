@@ -52,11 +52,7 @@ def test_a_backlog_of_many_recipients(relay):
 
 def test_connections_are_reused(lab):
     sink = lab.sink()
-    daemon = lab.relayd(
-        delivery="connections_per_site 2",
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}",
-        routes="route default via sink",
-    )
+    daemon = lab.relay_to(sink, delivery="connections_per_site 2")
     with Client(daemon.port) as client:
         client.ehlo()
         for _ in range(40):
@@ -67,11 +63,7 @@ def test_connections_are_reused(lab):
 
 def test_messages_per_connection_is_kept(lab):
     sink = lab.sink()
-    daemon = lab.relayd(
-        delivery="messages_per_connection 3",
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}",
-        routes="route default via sink",
-    )
+    daemon = lab.relay_to(sink, delivery="messages_per_connection 3")
     for _ in range(12):
         post(daemon)
     sink.wait(12)
@@ -92,11 +84,7 @@ def test_connections_per_site_is_kept(lab):
         open_now.discard(session.number)
 
     sink.on("eod", busy)
-    daemon = lab.relayd(
-        delivery="connections_per_site 3",
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}",
-        routes="route default via sink",
-    )
+    daemon = lab.relay_to(sink, delivery="connections_per_site 3")
     for _ in range(20):
         post(daemon)
     sink.wait(20, timeout=30)
@@ -105,9 +93,7 @@ def test_connections_per_site_is_kept(lab):
 
 def test_a_server_without_any_extension(lab):
     sink = lab.sink(extensions=())
-    daemon = lab.relayd(
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}", routes="route default via sink"
-    )
+    daemon = lab.relay_to(sink)
     post(daemon, ["b@dest.test", "c@dest.test"])
     (message,) = sink.wait(1)
     assert message.mail_args == ""
@@ -116,9 +102,7 @@ def test_a_server_without_any_extension(lab):
 def test_a_server_that_knows_only_helo(lab):
     sink = lab.sink()
     sink.on("ehlo", "502 5.5.1 what?")
-    daemon = lab.relayd(
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}", routes="route default via sink"
-    )
+    daemon = lab.relay_to(sink)
     post(daemon)
     (message,) = sink.wait(1)
     assert message.helo == "mx.relay.test"
@@ -136,9 +120,7 @@ def test_size_and_body_are_declared(relay):
 
 def test_a_message_too_large_for_the_site_bounces(lab):
     sink = lab.sink(extensions=("PIPELINING", "SIZE 20000", "8BITMIME"))
-    daemon = lab.relayd(
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}", routes="route default via sink"
-    )
+    daemon = lab.relay_to(sink)
     post(daemon, content=mail.message(body=mail.big_body(100_000)))
     (message,) = sink.wait(1)
     assert mail.Bounce(message.content).recipient("b@dest.test")["Status"].startswith("5.3.4")
@@ -165,9 +147,7 @@ EIGHT_BIT = "Gr\u00fc\u00dfe aus K\u00f6ln\r\n.dot\r\nlong " + "\u00e4" * 300 + 
 )
 def test_eight_bit_mail_is_recoded_for_a_server_without_8bitmime(lab, fields, body):
     sink = lab.sink(extensions=("PIPELINING",))
-    daemon = lab.relayd(
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}", routes="route default via sink"
-    )
+    daemon = lab.relay_to(sink)
     content = mail.message(body=body, **fields)
     post(daemon, content=content, mail_args="BODY=8BITMIME")
     (message,) = sink.wait(1)
@@ -183,9 +163,7 @@ def test_eight_bit_mail_is_recoded_for_a_server_without_8bitmime(lab, fields, bo
 
 def test_mail_without_8bit_passes_unchanged_to_such_a_server(lab):
     sink = lab.sink(extensions=())
-    daemon = lab.relayd(
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}", routes="route default via sink"
-    )
+    daemon = lab.relay_to(sink)
     content = mail.message(body="plain\r\n", MIME_Version="1.0", Content_Type="text/plain")
     post(daemon, content=content)
     assert mail.after_trace(sink.wait(1)[0].content) == content
@@ -210,9 +188,7 @@ def test_41_a_slow_site_does_not_delay_others(lab):
 @pytest.mark.parametrize("reuse", [True, False])
 def test_smtp_source_through_relayd_to_smtp_sink(lab, reuse):
     sink = lab.smtp_sink()
-    daemon = lab.relayd(
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}", routes="route default via sink"
-    )
+    daemon = lab.relay_to(sink)
     done = postfix.run_smtp_source(daemon.port, 300, *(["-d"] if reuse else []), sessions=20)
     assert done.returncode == 0, done.stderr
     sink.wait(300, timeout=60)

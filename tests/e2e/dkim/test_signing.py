@@ -57,9 +57,9 @@ def message(body="Hello.\r\n", sender=FROM, **fields):
 def signing(lab, domain="domain example.test { dkim auto }", **options):
     sink = lab.sink()
     extra = options.pop("extra", "")
-    daemon = lab.relayd(
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}\n{domain}\n{extra}",
-        routes="route default via sink",
+    daemon = lab.relay_to(
+        sink,
+        extra=f"{domain}\n{extra}",
         **options,
     )
     return daemon, sink

@@ -13,9 +13,7 @@ WITH_CHUNKING = (*Sink.EXTENSIONS, "CHUNKING")
 
 def usual(lab, **options):
     sink = lab.sink(extensions=WITH_CHUNKING, **options)
-    daemon = lab.relayd(
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}", routes="route default via sink"
-    )
+    daemon = lab.relay_to(sink)
     return daemon, sink
 
 

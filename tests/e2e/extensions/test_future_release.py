@@ -13,12 +13,7 @@ LISTEN = "role submission; tls none; login unless_trusted"
 
 def usual(lab, **options):
     sink = lab.sink()
-    daemon = lab.relayd(
-        listen=LISTEN,
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}",
-        routes="route default via sink",
-        **options,
-    )
+    daemon = lab.relay_to(sink, listen=LISTEN, **options)
     return daemon, sink
 
 

@@ -67,9 +67,7 @@ def test_postfix_refusing_a_recipient(lab):
 
 def test_postfix_as_client(lab):
     sink = lab.sink()
-    daemon = lab.relayd(
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}", routes="route default via sink"
-    )
+    daemon = lab.relay_to(sink)
     server = lab.postfix(relayhost=f"[127.0.0.1]:{daemon.port}")
     content = mail.message(body=mail.big_body(30_000))
     assert send(server.port, "a@client.test", ["b@dest.test", "c@other.test"], content).code == 250
@@ -90,11 +88,7 @@ def test_postfix_as_client_hears_a_refusal(lab):
 
 def test_two_instances_in_a_chain(lab):
     sink = lab.sink()
-    second = lab.relayd(
-        hostname="second.relay.test",
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}",
-        routes="route default via sink",
-    )
+    second = lab.relay_to(sink, hostname="second.relay.test")
     first = lab.relayd(extra=smarthost(second.port), routes="route default via next")
     content = mail.message(body=mail.big_body(400_000))
     assert send(first.port, "a@client.test", ["b@dest.test", "c@dest.test"], content).code == 250
@@ -105,11 +99,7 @@ def test_two_instances_in_a_chain(lab):
 
 def test_a_load_through_a_chain(lab):
     sink = lab.sink()
-    second = lab.relayd(
-        hostname="second.relay.test",
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}",
-        routes="route default via sink",
-    )
+    second = lab.relay_to(sink, hostname="second.relay.test")
     first = lab.relayd(extra=smarthost(second.port), routes="route default via next")
     done = postfix.run_smtp_source(first.port, 300, sessions=20)
     assert done.returncode == 0, done.stderr

@@ -27,9 +27,7 @@ def post(daemon, recipients="b@dest.test", content=None):
 def test_a_restart_keeps_the_queue(lab):
     sink = lab.sink()
     sink.stop()
-    daemon = lab.relayd(
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}", routes="route default via sink"
-    )
+    daemon = lab.relay_to(sink)
     contents = [mail.message(subject=f"m{n}", body=mail.big_body(20_000 * n + 10, seed=n)) for n in range(15)]
     ids = [post(daemon, content=c) for c in contents]
     daemon.restart()
@@ -43,9 +41,7 @@ def test_a_restart_keeps_the_queue(lab):
 def test_1_killed_and_nothing_lost(lab, victim):
     sink = lab.sink()
     sink.stop()
-    daemon = lab.relayd(
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}", routes="route default via sink"
-    )
+    daemon = lab.relay_to(sink)
     ids = [post(daemon, f"b{n}@dest.test") for n in range(20)]
     if victim == "parent":
         daemon.crash()
@@ -86,9 +82,7 @@ def test_the_processes_are_named(relay):
 def test_55_sigterm_drains(lab):
     sink = lab.sink()
     sink.on("eod", Slow(1.5, "250 2.0.0 at last"))
-    daemon = lab.relayd(
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}", routes="route default via sink"
-    )
+    daemon = lab.relay_to(sink)
     with Client(daemon.port) as idle:
         idle.ehlo()
         post(daemon)
@@ -106,9 +100,7 @@ def test_55_sigterm_drains(lab):
 def test_55_sigterm_does_not_wait_for_ever(lab):
     sink = lab.sink()
     sink.on("data", HANG)
-    daemon = lab.relayd(
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}", routes="route default via sink"
-    )
+    daemon = lab.relay_to(sink)
     queue_id = post(daemon)
     wait.until(lambda: sink.hanging, "a delivery that hangs")
     daemon.stop(timeout=35)

@@ -90,9 +90,9 @@ def make_key(path):
 
 def signing(lab, domain="domain example.test { dkim auto }", extra="", **options):
     sink = lab.sink()
-    daemon = lab.relayd(
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}\n{domain}\n{extra}",
-        routes="route default via sink",
+    daemon = lab.relay_to(
+        sink,
+        extra=f"{domain}\n{extra}",
         **options,
     )
     return daemon, sink

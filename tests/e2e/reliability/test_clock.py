@@ -21,12 +21,7 @@ def at(lab):
         pytest.skip(f"not built: {LIBRARY}")
     sink = lab.sink()
     clock = Clock(lab.folder / "clock")
-    daemon = lab.relayd(
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}",
-        routes="route default via sink",
-        retry=RETRY,
-        env=clock.env,
-    )
+    daemon = lab.relay_to(sink, retry=RETRY, env=clock.env)
     return daemon, sink, clock
 
 

@@ -20,11 +20,7 @@ RETRY = "first 1s; factor 1; max 1s; doubt 1s; expire 1h; warn never"
 @pytest.fixture
 def relay_fast(lab):
     sink = lab.sink()
-    daemon = lab.relayd(
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}",
-        routes="route default via sink",
-        retry=RETRY,
-    )
+    daemon = lab.relay_to(sink, retry=RETRY)
     return daemon, sink
 
 

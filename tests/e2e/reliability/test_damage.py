@@ -18,11 +18,7 @@ def waiting(lab):
     """A daemon that is stopped, and {id: content} of what waits in its queue."""
     sink = lab.sink()
     sink.on("rcpt", lambda session, argument: None if b"@gone.test" in argument else "451 4.3.0 not yet")
-    daemon = lab.relayd(
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}",
-        routes="route default via sink",
-        retry="first 1h; factor 1; max 1h; doubt 1h; expire 5d; warn never",
-    )
+    daemon = lab.relay_to(sink, retry="first 1h; factor 1; max 1h; doubt 1h; expire 5d; warn never")
     ids = []
     for n in range(30):
         recipient = f"r{n}@gone.test" if n % 3 == 2 else f"r{n}@dest.test"

@@ -35,12 +35,7 @@ def on_disk(lab):
     if not LIBRARY.exists():
         pytest.skip(f"not built: {LIBRARY}")
     sink = lab.sink()
-    daemon = lab.relayd(
-        start=False,
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}",
-        routes="route default via sink",
-        retry=RETRY,
-    )
+    daemon = lab.relay_to(sink, start=False, retry=RETRY)
     disk = Disk(lab.folder / "disk", daemon.state)
     daemon.env.update(disk.env)
     daemon.start()
@@ -236,10 +231,10 @@ def on_small_disk(lab):
         disk = lab._keep(SmallDisk(lab.folder / "small", "64m", inodes=inodes))
         sink = lab.sink()
         sink.on("mail", "451 4.3.0 not yet")
-        daemon = lab.relayd(
+        daemon = lab.relay_to(
+            sink,
             name="small/relayd",
-            extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}\nstorage {{ ahead 4M; reserve 8M }}",
-            routes="route default via sink",
+            extra="storage { ahead 4M; reserve 8M }",
             retry=RETRY,
         )
         return daemon, sink, disk
@@ -313,10 +308,10 @@ def test_48_a_disk_that_turns_read_only_loses_nothing(lab):
     disk.mount()
     sink = lab.sink()
     sink.on("mail", "451 4.3.0 not yet")
-    daemon = lab.relayd(
+    daemon = lab.relay_to(
+        sink,
         name="failing/mounted/relayd",
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}\nstorage {{ ahead 4M; reserve 8M }}",
-        routes="route default via sink",
+        extra="storage { ahead 4M; reserve 8M }",
         retry=RETRY,
     )
     queued = ["small", "large"]

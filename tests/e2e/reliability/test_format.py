@@ -24,9 +24,7 @@ def set_format(daemon, number):
 def test_24_a_later_format_is_refused_and_left_alone(lab):
     sink = lab.sink()
     sink.on("mail", "451 4.3.0 not yet")
-    daemon = lab.relayd(
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}", routes="route default via sink"
-    )
+    daemon = lab.relay_to(sink)
     assert send(daemon.port, "a@client.test", "b@dest.test", mail.message()).code == 250
     daemon.stop()
     ours = set_format(daemon, 200)

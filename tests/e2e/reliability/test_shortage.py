@@ -30,12 +30,7 @@ def crowd(port, count):
 
 def test_35_accepting_pauses_and_deliveries_go_on(lab):
     sink = lab.sink()
-    daemon = lab.relayd(
-        routes="route default via sink",
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}",
-        limits="connections_per_client unlimited",
-        under=["prlimit", f"--nofile={DESCRIPTORS}:{DESCRIPTORS}"],
-    )
+    daemon = lab.relay_to(sink, limits="connections_per_client unlimited", under=["prlimit", f"--nofile={DESCRIPTORS}:{DESCRIPTORS}"])
     engine = daemon.engine()
     with Client(daemon.port) as early:
         early.ehlo()

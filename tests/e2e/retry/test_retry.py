@@ -92,12 +92,7 @@ def test_waits_grow(lab):
     sink.on("mail", ["450 4.3.0 no"] * 4)
     times = []
     sink.on("connect", lambda session, _: times.append(time.monotonic()))
-    daemon = lab.relayd(
-        retry="first 1s; factor 2; max 10m; doubt 3s; expire 10m; warn 5m",
-        delivery="idle_timeout 10ms",
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}",
-        routes="route default via sink",
-    )
+    daemon = lab.relay_to(sink, retry="first 1s; factor 2; max 10m; doubt 3s; expire 10m; warn 5m", delivery="idle_timeout 10ms")
     post(daemon)
     wait.until(lambda: len(times) >= 4, "four attempts", 30)
     gaps = [b - a for a, b in zip(times, times[1:])]
@@ -108,9 +103,7 @@ def test_waits_grow(lab):
 def test_one_probe_while_a_site_is_down(lab):
     sink = lab.sink()
     sink.stop()
-    daemon = lab.relayd(
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}", routes="route default via sink"
-    )
+    daemon = lab.relay_to(sink)
     ids = [post(daemon, f"b{n}@dest.test") for n in range(30)]
     for queue_id in ids:
         daemon.wait_event(queue_id, "deferred")
@@ -138,11 +131,7 @@ class TestInDoubt:
     def test_28_a_hang_after_the_final_dot_is_doubt(self, lab):
         sink = lab.sink()
         sink.on("eod", [HANG])
-        daemon = lab.relayd(
-            delivery="final_timeout 1s",
-            extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}",
-            routes="route default via sink",
-        )
+        daemon = lab.relay_to(sink, delivery="final_timeout 1s")
         queue_id = post(daemon)
         daemon.wait_event(queue_id, "in doubt")
         sink.wait(1)
@@ -159,11 +148,7 @@ class TestInDoubt:
     def test_an_admin_may_try_at_once(self, lab):
         sink = lab.sink()
         sink.on("eod", [CLOSE])
-        daemon = lab.relayd(
-            retry="first 1s; factor 2; max 2s; doubt 10m; expire 1h; warn 30m",
-            extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}",
-            routes="route default via sink",
-        )
+        daemon = lab.relay_to(sink, retry="first 1s; factor 2; max 2s; doubt 10m; expire 1h; warn 30m")
         queue_id = post(daemon)
         daemon.wait_event(queue_id, "in doubt")
         assert sink.messages == []

@@ -9,10 +9,10 @@ def submission(lab):
 
     def make(listen="tls none", *user_options, extra="", **options):
         sink = lab.sink()
-        daemon = lab.relayd(
+        daemon = lab.relay_to(
+            sink,
             listen=f"role submission; {listen}",
-            extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}\n{extra}",
-            routes="route default via sink",
+            extra=extra,
             **options,
         )
         submit.add_user(daemon, submit.USER, submit.PASSWORD, *user_options)

@@ -140,12 +140,7 @@ def test_not_in_the_clear_elsewhere(lab):
 
 def test_optional_on_a_relay(lab):
     sink = lab.sink()
-    daemon = lab.relayd(
-        listen="tls none; login optional",
-        trusted="none",
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}",
-        routes="route default via sink",
-    )
+    daemon = lab.relay_to(sink, listen="tls none; login optional", trusted="none")
     submit.add_user(daemon)
     with Submitter(daemon.port) as client:
         client.ehlo()

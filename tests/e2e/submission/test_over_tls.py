@@ -76,12 +76,7 @@ def test_scram_over_tls(server):
 def test_a_login_for_a_relay(lab):
     """role relay with login optional: strangers may log in under TLS, and only there."""
     sink = lab.sink()
-    daemon = lab.relayd(
-        listen="login optional",
-        trusted="none",
-        extra=f"smarthost sink {{ host 127.0.0.1:{sink.port}; tls none }}",
-        routes="route default via sink",
-    )
+    daemon = lab.relay_to(sink, listen="login optional", trusted="none")
     submit.add_user(daemon)
     with Submitter(daemon.port) as client:
         client.ehlo()
