@@ -73,14 +73,17 @@ int api_command(struct tool *t, const char *method, const char *path, const char
 
 /* ---- fetch.c: documents, from the engine or from its store ------------------- */
 
+/* Each an exit code: with EX_OK *out is the document, the caller's; with any other
+ * the person has been told why. */
 int fetch_status(struct tool *t, json_t **out);
 int fetch_queue(struct tool *t, uint64_t after, uint64_t limit, json_t **out);
 int fetch_message(struct tool *t, uint64_t id, json_t **out);
 int fetch_trace(struct tool *t, const char *query, json_t **out);
-int fetch_content(struct tool *t, uint64_t id, api_taker *take, void *ctx);
+int fetch_content(struct tool *t, uint64_t id, api_taker *take, void *ctx); /* header and body, in pieces */
 
 /* ---- commands -------------------------------------------------------------------- */
 
+/* Each does all that its word on the command line asks for; its exit code. */
 int command_status(struct tool *t);
 int command_queue(struct tool *t);
 int command_show(struct tool *t);

@@ -34,7 +34,13 @@ struct settings_build {
     bool retry_searched;
 };
 
+/* Of a listener whose role and TLS are known: what its login is when it says
+ * nothing, and what it may not be. */
 void settings_finish_login(struct conf *c, const struct conf_stmt *s, struct settings_listen *listen);
+
+/* The schema's takers, each for the directive or the sort of directives that it
+ * is called by; see conf_take. What is wrong beyond number and type of the
+ * arguments they tell by conf_error(). */
 void settings_take_command(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_scram(struct conf *c, const struct conf_stmt *s, void *into);
 void settings_take_addr_list(struct conf *c, const struct conf_stmt *s, void *into);
