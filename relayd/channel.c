@@ -1,9 +1,10 @@
-/* relayd/channel.c - packets between parent and children.
+/* relayd/channel.c - packets between parent and children; what they say stands
+ * in channel_message.c.
  *
  * No mail passes here: it is how the engine that carries the mail learns its
  * configuration, gets its listening sockets and is told to stop.
  */
-#include "relayd/channel.h"
+#include "relayd/channel_inside.h"
 
 #include "base/list.h"
 #include "base/mem.h"
@@ -35,29 +36,6 @@ struct packet_header {
 
 #define PACKET_MAX (sizeof(struct packet_header) + PACKET_PAYLOAD_MAX)
 
-enum payload_shape { SHAPE_EMPTY, SHAPE_TEXT, SHAPE_OUTCOME, SHAPE_STOP, SHAPE_CONFIG, SHAPE_LINK };
-
-/* The language: who may say what. */
-static const struct message_rule {
-    const char *name;
-    enum channel_side from;
-    enum payload_shape shape;
-} rules[] = {
-    [CHANNEL_START] = { "START", CHANNEL_PARENT, SHAPE_CONFIG },
-    [CHANNEL_RELOAD] = { "RELOAD", CHANNEL_PARENT, SHAPE_CONFIG },
-    [CHANNEL_RELOAD_OUTCOME] = { "RELOAD_OUTCOME", CHANNEL_PARENT, SHAPE_OUTCOME },
-    [CHANNEL_STOP] = { "STOP", CHANNEL_PARENT, SHAPE_STOP },
-    [CHANNEL_LINK] = { "LINK", CHANNEL_PARENT, SHAPE_LINK },
-    [CHANNEL_READY] = { "READY", CHANNEL_CHILD, SHAPE_EMPTY },
-    [CHANNEL_RELOAD_OK] = { "RELOAD_OK", CHANNEL_CHILD, SHAPE_EMPTY },
-    [CHANNEL_RELOAD_FAILED] = { "RELOAD_FAILED", CHANNEL_CHILD, SHAPE_TEXT },
-    [CHANNEL_RELOAD_REQUEST] = { "RELOAD_REQUEST", CHANNEL_CHILD, SHAPE_EMPTY },
-    [CHANNEL_STOP_REQUEST] = { "STOP_REQUEST", CHANNEL_CHILD, SHAPE_EMPTY },
-    [CHANNEL_STATUS] = { "STATUS", CHANNEL_CHILD, SHAPE_TEXT },
-    [CHANNEL_LINK_REQUEST] = { "LINK_REQUEST", CHANNEL_CHILD, SHAPE_EMPTY },
-    [CHANNEL_STOPPED] = { "STOPPED", CHANNEL_CHILD, SHAPE_EMPTY },
-};
-
 struct packet {
     struct list link;
     size_t len;
@@ -82,13 +60,6 @@ struct channel {
     size_t fd_count;
     size_t fd_cap;
 };
-
-const char *channel_type_name(enum channel_type type)
-{
-    if ((size_t)type >= countof(rules) || rules[type].name == NULL)
-        return "unknown";
-    return rules[type].name;
-}
 
 struct channel *channel_new(int fd, enum channel_side side)
 {
@@ -223,8 +194,8 @@ static struct err packet_add(struct channel *c, struct packet_header h, struct s
     return ERR_OK;
 }
 
-static struct err send_message(struct channel *c, enum channel_type type, uint32_t serial,
-                               struct slice payload, const int *fds, size_t fd_count)
+struct err channel_send_message(struct channel *c, enum channel_type type, uint32_t serial, struct slice payload,
+                                const int *fds, size_t fd_count)
 {
     struct list *last = c->output.prev;
     struct packet_header h = { .version = CHANNEL_VERSION,
@@ -253,65 +224,6 @@ static struct err send_message(struct channel *c, enum channel_type type, uint32
     while (c->output.prev != last)
         packet_free(c, container_of(c->output.prev, struct packet, link));
     return e;
-}
-
-struct err channel_send(struct channel *c, enum channel_type type, uint32_t serial)
-{
-    return send_message(c, type, serial, SLICE_EMPTY, NULL, 0);
-}
-
-struct err channel_send_text(struct channel *c, enum channel_type type, uint32_t serial,
-                             struct slice text)
-{
-    return send_message(c, type, serial, slice_head(text, CHANNEL_TEXT_MAX), NULL, 0);
-}
-
-struct err channel_send_outcome(struct channel *c, uint32_t serial, bool ok, struct slice text)
-{
-    struct buf payload = { 0 };
-    struct err e;
-
-    buf_add_byte(&payload, ok ? 1 : 0);
-    buf_add(&payload, slice_head(text, CHANNEL_TEXT_MAX));
-    e = send_message(c, CHANNEL_RELOAD_OUTCOME, serial, buf_bytes(&payload), NULL, 0);
-    buf_release(&payload);
-    return e;
-}
-
-struct err channel_send_stop(struct channel *c, uint32_t drain_ms)
-{
-    return send_message(c, CHANNEL_STOP, 0, slice_make(&drain_ms, sizeof drain_ms), NULL, 0);
-}
-
-/* Payload: the directive of each listener. Descriptors: the bundle, then the listeners. */
-struct err channel_send_config(struct channel *c, enum channel_type type, uint32_t serial,
-                               int bundle_fd, const struct channel_listener *listeners,
-                               size_t count)
-{
-    struct buf payload = { 0 };
-    int *fds;
-    struct err e;
-
-    if (count > CHANNEL_LISTENERS_MAX)
-        return err_make(ERR_LIMIT, "hand over listening sockets");
-    fds = mem_zero(count + 1, sizeof *fds);
-    fds[0] = bundle_fd;
-    for (size_t i = 0; i < count; i++) {
-        fds[i + 1] = listeners[i].fd;
-        buf_add(&payload, slice_make(&listeners[i].directive, sizeof listeners[i].directive));
-    }
-    e = send_message(c, type, serial, buf_bytes(&payload), fds, count + 1);
-    free(fds);
-    buf_release(&payload);
-    return e;
-}
-
-/* Payload: whose other end it is. Descriptor: this end. */
-struct err channel_send_link(struct channel *c, const struct channel_link *link)
-{
-    const uint32_t peer[2] = { (uint32_t)link->peer, link->index };
-
-    return send_message(c, CHANNEL_LINK, 0, slice_make(peer, sizeof peer), &link->fd, 1);
 }
 
 /* ---- receiving ---- */
@@ -356,7 +268,7 @@ static size_t take_rights(struct channel *c, struct msghdr *msg)
 static struct err take_packet(struct channel *c, struct slice packet, size_t fd_count, bool *whole)
 {
     struct packet_header h;
-    const struct message_rule *rule;
+    const struct channel_rule *rule;
 
     if (packet.len < sizeof h)
         return broken(c, "packet without a header");
@@ -368,12 +280,12 @@ static struct err take_packet(struct channel *c, struct slice packet, size_t fd_
     }
     if (h.length != packet.len || h.fd_count != fd_count || h.more > 1)
         return broken(c, "packet that contradicts its header");
-    if (h.type >= countof(rules) || rules[h.type].name == NULL)
+    rule = channel_rule_of(h.type);
+    if (rule == NULL)
         return broken(c, "message of unknown type");
-    rule = &rules[h.type];
     if (rule->from == c->side)
         return broken(c, "message from the wrong side");
-    if (fd_count > 0 && rule->shape != SHAPE_CONFIG && rule->shape != SHAPE_LINK)
+    if (fd_count > 0 && !rule->has_fds)
         return broken(c, "descriptors with a message that has none");
     if (c->type != CHANNEL_NOTHING && (c->type != h.type || c->serial != h.serial))
         return broken(c, "message inside another");
@@ -388,66 +300,6 @@ static struct err take_packet(struct channel *c, struct slice packet, size_t fd_
     return ERR_OK;
 }
 
-static bool decode_config(struct channel_message *m, int *fds, size_t fd_count)
-{
-    struct slice directives = buf_bytes(&m->payload);
-
-    if (fd_count == 0 || directives.len != (fd_count - 1) * sizeof(uint32_t))
-        return false;
-    m->bundle_fd = channel_take_fd(&fds[0]);
-    m->listener_count = fd_count - 1;
-    m->listeners = mem_zero(m->listener_count, sizeof *m->listeners);
-    for (size_t i = 0; i < m->listener_count; i++) {
-        m->listeners[i].fd = channel_take_fd(&fds[i + 1]);
-        memcpy(&m->listeners[i].directive, directives.ptr + i * sizeof(uint32_t), sizeof(uint32_t));
-    }
-    return true;
-}
-
-static bool decode_link(struct channel_message *m, int *fds, size_t fd_count)
-{
-    struct slice bytes = buf_bytes(&m->payload);
-    uint32_t peer[2];
-
-    if (fd_count != 1 || bytes.len != sizeof peer)
-        return false;
-    memcpy(peer, bytes.ptr, sizeof peer);
-    if (peer[0] >= PROCESS_KINDS || peer[1] >= SIGN_WORKERS_MAX)
-        return false;
-    m->link = (struct channel_link){ channel_take_fd(&fds[0]), (enum process_kind)peer[0], peer[1] };
-    return true;
-}
-
-/* The payload of a whole message by its shape; false when it does not fit. */
-static bool decode(struct channel_message *m, int *fds, size_t fd_count)
-{
-    struct slice bytes = buf_bytes(&m->payload);
-
-    switch (rules[m->type].shape) {
-    case SHAPE_EMPTY:
-        return bytes.len == 0;
-    case SHAPE_TEXT:
-        m->text = bytes;
-        return bytes.len <= CHANNEL_TEXT_MAX;
-    case SHAPE_OUTCOME:
-        if (bytes.len == 0 || bytes.len > CHANNEL_TEXT_MAX + 1 || (unsigned char)*bytes.ptr > 1)
-            return false;
-        m->ok = *bytes.ptr == 1;
-        m->text = slice_from(bytes, 1);
-        return true;
-    case SHAPE_STOP:
-        if (bytes.len != sizeof m->drain_ms)
-            return false;
-        memcpy(&m->drain_ms, bytes.ptr, sizeof m->drain_ms);
-        return true;
-    case SHAPE_CONFIG:
-        return decode_config(m, fds, fd_count);
-    case SHAPE_LINK:
-        return decode_link(m, fds, fd_count);
-    }
-    return false;
-}
-
 static struct err finish_message(struct channel *c, struct channel_message *out)
 {
     out->type = c->type;
@@ -455,7 +307,7 @@ static struct err finish_message(struct channel *c, struct channel_message *out)
     out->payload = c->payload;
     c->type = CHANNEL_NOTHING;
     c->payload = (struct buf){ 0 };
-    if (!decode(out, c->fds, c->fd_count)) {
+    if (!channel_decode(out, c->fds, c->fd_count)) {
         channel_message_release(out);
         return broken(c, "message of the wrong shape");
     }
@@ -505,26 +357,4 @@ struct err channel_receive(struct channel *c, struct channel_message *out)
             return e;
     }
     return finish_message(c, out);
-}
-
-int channel_take_fd(int *fd)
-{
-    int taken = *fd;
-
-    *fd = -1;
-    return taken;
-}
-
-void channel_message_release(struct channel_message *m)
-{
-    if (m->bundle_fd >= 0)
-        close(m->bundle_fd);
-    if (m->link.fd >= 0)
-        close(m->link.fd);
-    for (size_t i = 0; i < m->listener_count; i++)
-        if (m->listeners[i].fd >= 0)
-            close(m->listeners[i].fd);
-    free(m->listeners);
-    buf_release(&m->payload);
-    *m = (struct channel_message){ .bundle_fd = -1, .link.fd = -1 };
 }
