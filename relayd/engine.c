@@ -24,7 +24,7 @@
 #define HOT_MEMORY_PART 16u
 #define DRAFT_OUTSIDE (256u * KIB)   /* memory for each message on its way in: most of it is its socket's */
 #define DNS_CACHE_ENTRIES 50000u
-#define BODY_FILE_MIN (128u * KIB)
+#define BODY_FILE_MIN (512u * KIB)
 #define DRAIN_CHECK_MS 20u
 #define DRAIN_MARGIN_MS 1000u        /* of the parent's patience, to close the store */
 

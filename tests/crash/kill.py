@@ -128,7 +128,7 @@ class Sender(threading.Thread):
 
     def content(self, token):
         kind = self.dice.random()
-        size = self.dice.randint(10, 8000) if kind < 0.95 else self.dice.randint(100_000, 400_000)
+        size = self.dice.randint(10, 8000) if kind < 0.95 else self.dice.randint(100_000, 900_000)
         body = mail.big_body(size, seed=self.dice.random())
         return mail.message(X_Token=token, X_Crc32=f"{zlib.crc32(body):08x}", body=body)
 

@@ -508,7 +508,7 @@ int main(int argc, char **argv)
     struct queue_options opt = {
         .clock = &clock_system,
         .draft_memory_max = MIB,
-        .body_file_min = 128 * KIB,
+        .body_file_min = 512 * KIB,
     };
     struct token *t, *tmp;
 

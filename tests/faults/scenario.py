@@ -238,7 +238,7 @@ class Lab:
         name = f"p{os.getpid()}-{self.serial}"
         return [
             (self.plain, Sent(f"{name}-two", ["b@dest.test", "c@other.test"])),
-            (self.over_tls, Sent(f"{name}-large", ["b@dest.test"], size=180_000)),
+            (self.over_tls, Sent(f"{name}-large", ["b@dest.test"], size=700_000)),
             (self.plain, Sent(f"{name}-bounce", ["no@dest.test"], sender="sender@other.test", bounces=True)),
             (self.logged_in, Sent(f"{name}-login", ["b@dest.test"])),
         ]
@@ -421,7 +421,7 @@ class Lab:
         """With a message in the queue, whose body is a file."""
         self.serial += 1
         self.deferring = True
-        sent = Sent(f"p{os.getpid()}-{self.serial}-kept", ["later@dest.test", "b@dest.test"], size=180_000)
+        sent = Sent(f"p{os.getpid()}-{self.serial}-kept", ["later@dest.test", "b@dest.test"], size=700_000)
         self.client(sent, outcome, self.plain)
         self.tree.stop()
         self.deferring = False

@@ -90,7 +90,7 @@ def test_two_instances_in_a_chain(lab):
     sink = lab.sink()
     second = lab.relay_to(sink, hostname="second.relay.test")
     first = lab.relayd(extra=smarthost(second.port), routes="route default via next")
-    content = mail.message(body=mail.big_body(400_000))
+    content = mail.message(body=mail.big_body(700_000))
     assert send(first.port, "a@client.test", ["b@dest.test", "c@dest.test"], content).code == 250
     (message,) = sink.wait(1)
     assert mail.after_trace(message.content) == content

@@ -32,7 +32,7 @@ def post(daemon, content, sender="a@client.test", recipients="b@dest.test"):
     return send(daemon.port, sender, recipients, content).code
 
 
-@pytest.mark.parametrize("size", [1000, 300_000])
+@pytest.mark.parametrize("size", [1000, 700_000])
 def test_14_killed_between_the_remotes_250_and_our_commit(relay_fast, size):
     """At most one duplicate a kill, nothing lost, nothing bounced."""
     daemon, sink = relay_fast

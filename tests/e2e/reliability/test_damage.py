@@ -10,7 +10,7 @@ from lab import mail, wait
 from lab.client import send
 
 PAGE = 4096
-SIZES = [100, 1500, 5000, 40_000, 300_000]
+SIZES = [100, 1500, 5000, 40_000, 700_000]
 
 
 @pytest.fixture

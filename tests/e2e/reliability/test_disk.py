@@ -14,7 +14,7 @@ from lab.client import Client, send
 from lab.disk import LIBRARY, Disk, FailingDisk, SmallDisk
 
 RETRY = "first 1s; factor 1; max 1s; doubt 1s; expire 1h; warn never"
-LARGE = 300_000  # a body file
+LARGE = 700_000  # a body file
 
 
 def content(token, size=2000):

@@ -39,7 +39,7 @@ def test_35_accepting_pauses_and_deliveries_go_on(lab):
         used, began = processor_seconds(engine), time.monotonic()
 
         # Whoever is in is served, and what is taken leaves: these need descriptors.
-        large = mail.message(body=mail.big_body(300_000))
+        large = mail.message(body=mail.big_body(700_000))
         for n in range(10):
             content = large if n % 2 else mail.message(subject=str(n))
             reply = early.transaction("a@client.test", [f"b{n}@dest.test"], content)

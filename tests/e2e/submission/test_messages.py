@@ -58,7 +58,7 @@ def test_header_from(submission):
 @pytest.mark.asan
 def test_completed(submission):
     daemon, sink = submission()
-    body = b"Bcc: of the body\r\n" + mail.big_body(300_000) + b"\xff\r\n"
+    body = b"Bcc: of the body\r\n" + mail.big_body(700_000) + b"\xff\r\n"
     content = b"Subject: =?utf-8?q?hi?=\r\nBcc: c@dest.test,\r\n d@dest.test\r\nX-Odd: \xe4\r\n folded\r\n\r\n" + body
     reply = submit_one(daemon, content)
     assert reply.code == 250
