@@ -75,6 +75,22 @@ class Throughput(Scenario):
         load.send(running.port, count, self.size, self.reuse, sessions=self.sessions)
 
 
+class BesideBare(Throughput):
+    """What is left of the bare dialogue when each message is on disk before its 250."""
+
+    def measure(self, server, bench):
+        if server is not None:
+            return super().measure(server, bench)
+        count = bench.count(self.counts["sink"], 4 * self.sessions)
+        return {"rate": count / load.send(bench.sink.port, count, self.size, self.reuse, sessions=self.sessions)}
+
+
+def beside_bare(name, sessions):
+    about = f"4 KiB accepted over {sessions} reused sessions, in turns with the same dialogue and nothing stored"
+    counts = {"relayd": 60000, "sink": 60000}
+    return BesideBare(name, about, 4 * KIB, counts, sessions=sessions, goals=[Goal("rate", least=0.6, times="sink")])
+
+
 def beside_postfix(rate=None, economy=None):
     return [Goal("rate", least=rate, times="postfix")] + (
         [Goal("per_cpu_s", least=economy, times="postfix")] if economy else []
@@ -93,6 +109,8 @@ SCENARIOS = [
         "accept-reuse", "the same, sessions reused (smtp-source -d)", 4 * KIB,
         {"relayd": 80000, "postfix": 10000, "exim": 10000, "haraka": 10000}, goals=beside_postfix(10, 15),
     ),
+    beside_bare("accept-bare", core.SESSIONS),
+    beside_bare("accept-bare-200", 200),
     Throughput(
         "relay", "from smtp-source until the last message of 4 KiB is in the sink", 4 * KIB,
         {"relayd": 40000, "postfix": 5000, "exim": 3000, "haraka": 5000}, relay=True, goals=beside_postfix(8, 10),
