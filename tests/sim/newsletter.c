@@ -190,8 +190,10 @@ static bool something_waits(const struct site *s, uint32_t sender)
 static bool is_ready_at(struct dispatch *d, const struct reset *r, const struct site *s)
 {
     struct group *g = r->msg->id != 0 ? schedule_find(d->sched, r->msg->id) : NULL;
+    const struct dest *dest = g != NULL ? d->dests[g->dest] : NULL;
 
-    return g != NULL && g->state == GROUP_READY && g->attempts == 0 && d->dests[g->dest]->site == s;
+    /* Or its domain is looked up again, and nobody knows yet where it will stand. */
+    return g != NULL && g->state == GROUP_READY && g->attempts == 0 && dest->site == s && g->queue != &dest->waiting;
 }
 
 void news_life_began(struct sim *sim)
