@@ -271,10 +271,10 @@ static void read_negative(struct dns_reading *out, enum dns_type type, unsigned 
         out->ttl_s = rest->negative_ttl;
     if (!rest->soa) /* RFC 2308 section 5: not to be cached; the caller's least time */
         out->ttl_s = 0;
-    if (rcode == RCODE_NXDOMAIN)
+    if (!rest->soa && !authoritative && (rest->referral || !recursive))
+        out->unwilling = true; /* a name it has nothing to say about is not gone */
+    else if (rcode == RCODE_NXDOMAIN)
         done(out, type, DNS_NO_NAME, "NXDOMAIN");
-    else if (!rest->soa && !authoritative && (rest->referral || !recursive))
-        out->unwilling = true;
     else
         done(out, type, DNS_NO_DATA, "no such record");
     if (out->unwilling)

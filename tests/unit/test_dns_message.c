@@ -280,6 +280,14 @@ static void test_lame_servers(void **state)
     expect(got, DNS_TEMPFAIL);
     dns_answer_unref(got.answer);
 
+    for (unsigned rcode = 0; rcode <= 3; rcode += 3) { /* no authority, and nobody asked others */
+        buf_clear(&w);
+        wire_begin(&w, 1, (WIRE_ANSWER & ~WIRE_RA) | rcode, "a.test", DNS_MX);
+        got = read_it("a.test", DNS_MX);
+        expect(got, DNS_TEMPFAIL);
+        dns_answer_unref(got.answer);
+    }
+
     buf_clear(&w);
     wire_begin(&w, 1, WIRE_ANSWER | 3, "a.test", DNS_MX);
     wire_mx(&w, "a.test", 60, 1, "b.test"); /* there, and not there */

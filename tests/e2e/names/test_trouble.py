@@ -171,10 +171,15 @@ def test_32_hundreds_of_mx_hosts_are_bounded(lab):
     assert len(asked) <= 40
 
 
-def test_30_nxdomain_is_only_believed_from_an_answer(lab):
-    """A resolver failing between two good answers must not bounce anything."""
+@pytest.mark.parametrize("lame", [True, False])
+def test_30_nxdomain_is_only_believed_from_an_answer(lab, lame):
+    """A resolver failing between two good answers must not bounce anything, nor one
+    that knows nothing of the domain, asks nobody, and says NXDOMAIN all the same."""
     fake = lab.fake_dns()
-    fake.silence("dest.test", "MX")
+    if lame:
+        fake.rcode("dest.test", "MX", "NXDOMAIN")
+    else:
+        fake.silence("dest.test", "MX")
     fake.answer("mx11.test", "A", "127.0.0.11")
     sink = lab.mx(11)
     daemon = lab.relayd(resolver=fake.address)
