@@ -87,6 +87,13 @@ uint64_t log_dropped(void)
 }
 
 /* False: standard error did not take it. */
+/* The first of them may be there in part. */
+static void count_lost(const char *p, size_t len)
+{
+    for (const char *end = p + len; p < end && (p = memchr(p, '\n', (size_t)(end - p))) != NULL; p++)
+        atomic_fetch_add(&the_log.dropped, 1);
+}
+
 static bool write_all(const char *p, size_t len)
 {
     while (len > 0) {
@@ -95,7 +102,7 @@ static bool write_all(const char *p, size_t len)
         if (n < 0 && errno == EINTR)
             continue;
         if (n <= 0) {
-            atomic_fetch_add(&the_log.dropped, 1); /* full disk or closed pipe: mail goes on */
+            count_lost(p, len); /* full disk or closed pipe: mail goes on */
             return false;
         }
         p += n;
