@@ -4,22 +4,24 @@
 
 #include "base/mem.h"
 
+#include <errno.h>
 #include <ifaddrs.h>
 
-size_t net_local_addrs(struct net_addr **out)
+struct err net_local_addrs(struct net_addr **out, size_t *count)
 {
     struct ifaddrs *list = NULL;
-    size_t count = 0, n = 0;
+    size_t most = 0;
 
     *out = NULL;
+    *count = 0;
     if (getifaddrs(&list) != 0)
-        return 0;
+        return err_sys(errno, "list the addresses of this machine");
     for (const struct ifaddrs *i = list; i != NULL; i = i->ifa_next)
-        count++;
-    *out = mem_zero(count, sizeof **out);
+        most++;
+    *out = mem_zero(most, sizeof **out);
     for (const struct ifaddrs *i = list; i != NULL; i = i->ifa_next)
-        if (i->ifa_addr != NULL && net_addr_from_sockaddr(i->ifa_addr, &(*out)[n]))
-            n++;
+        if (i->ifa_addr != NULL && net_addr_from_sockaddr(i->ifa_addr, &(*out)[*count]))
+            ++*count;
     freeifaddrs(list);
-    return n;
+    return ERR_OK;
 }

@@ -1,6 +1,7 @@
 /* relayd/delivery_settings.c - directives into routes, limits and time-outs. */
 #include "relayd/delivery_settings.h"
 
+#include "base/log.h"
 #include "base/mem.h"
 #include "net/local.h"
 
@@ -155,10 +156,15 @@ static bool answers_on(const struct settings_listen *l, const struct net_addr *l
  * machine has. */
 static void set_own(struct delivery_policy *p, const struct settings *s)
 {
-    struct net_addr *local;
-    size_t local_count = net_local_addrs(&local);
-    struct net_addr *own = mem_zero(s->listen_count * (1 + local_count), sizeof *own);
-    size_t n = 0;
+    struct net_addr *local, *own;
+    size_t local_count, n = 0;
+    struct err e = net_local_addrs(&local, &local_count);
+    char text[256];
+
+    if (err_failed(e))
+        log_error("relayd", "%s: mail that comes back to one of them may not be noticed until a reload",
+                  err_text(e, text, sizeof text));
+    own = mem_zero(s->listen_count * (1 + local_count), sizeof *own);
 
     for (size_t i = 0; i < s->listen_count; i++) {
         const struct settings_listen *l = &s->listens[i];
