@@ -368,7 +368,9 @@ void client_rcpt_replied(struct smtp_client *c, const struct mail_reply *reply)
 
     if (is_odd(c, reply))
         return;
-    if (c->mail_refused && reply->code < 500) { /* without a sender this can't be */
+    /* Without a sender no recipient is taken, nor put off by a server that has
+     * said nothing odd yet: there 4xx may be its word for "no sender". */
+    if (c->mail_refused && (reply->code < 300 || (reply->code < 500 && c->transactions > 1))) {
         c->mail_refused = false;
         client_fail_protocol(c, "server refused the sender before it was asked");
         return;
