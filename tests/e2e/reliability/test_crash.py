@@ -1,4 +1,4 @@
-"""RELIABILITY 14 and 15: SIGKILL at the moments where mail could be lost or doubled."""
+"""Rows 14 and 15: SIGKILL at the moments where mail could be lost or doubled."""
 
 import collections
 import os

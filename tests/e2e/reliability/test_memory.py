@@ -1,6 +1,6 @@
 """Row 37: little memory, many large messages at once.
 
-The short form is 200 sessions of 2 MB. That of the contract, 2,000 of 20 MB, sends what
+The short form is 200 sessions of 2 MB. The long form, 2,000 of 20 MB, sends what
 is taken of 40 GB and takes minutes; either with the default configuration:
 
     RELAYD_TEST_SESSIONS=2000 RELAYD_TEST_MEGABYTES=20 RELAYD_TEST_PATIENCE=20 \\
