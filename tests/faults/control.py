@@ -19,7 +19,7 @@ def _kinds():
 
 KINDS = _kinds()
 PROCESSES = ["parent", "engine", "accounts", "sign"]
-FRAMES, STACKS, KINDS_MAX, PROCESSES_MAX = 14, 16384, 64, 8
+FRAMES, STACKS, KINDS_MAX, PROCESSES_MAX = 14, 65536, 64, 8
 
 
 class _Stack(ctypes.Structure):
@@ -104,11 +104,13 @@ class Control:
 
     def stacks(self):
         """{(process, kind, hash): frames}"""
-        return {
+        found = {
             (PROCESSES[s.process], KINDS[s.kind], s.hash): [f for f in s.frames if f]
             for s in self.shared.stacks
             if s.hash
         }
+        assert len(found) < STACKS, "no room for further stacks: STACKS is too small, here and in fail.c"
+        return found
 
 
 def where(frames, deep=4):

@@ -87,7 +87,7 @@ enum { PARENT, ENGINE, ACCOUNTS, SIGN, PROCESS_COUNT };
 static const char *const titles[] = { "relayd", "relayd: engine", "relayd: accounts", "relayd: sign" };
 
 #define FRAMES       14
-#define STACKS       16384u /* a power of two */
+#define STACKS       65536u /* a power of two */
 #define KINDS_MAX    64
 #define PROCESSES_MAX 8
 
