@@ -314,24 +314,37 @@ static bool acts_for_himself(struct dialogue *d, const char *authzid, const char
            strcmp(authzid, d->name) == 0;
 }
 
+/* Who he says he is. False when that alone decides: d may be gone then. */
+static bool introduce(struct dialogue *d, const struct sasl_step *step, struct account *a)
+{
+    struct accounts_server *s = d->server;
+
+    remember_name(d, step->authid);
+    account_find(s, d->name, a);
+    strcpy(d->key, a->key);
+    if (bans_refuses(s->bans, s->loop->now_ms, &d->addr, d->key))
+        refuse(d);
+    else if (!acts_for_himself(d, step->authzid, d->key))
+        fail(d, "nobody may act for another user");
+    else if (a->source == ACCOUNT_UNREADABLE)
+        end(d, ACCOUNTS_TEMPFAIL);
+    else
+        return true;
+    account_release(a);
+    return false;
+}
+
 static void verify(struct dialogue *d, const struct sasl_step *step)
 {
     struct accounts_server *s = d->server;
     char app[USER_APP_NAME_MAX + 1];
     struct account a;
 
-    remember_name(d, step->authid);
     buf_reserve(&d->password, step->password.len + 1);
     buf_add(&d->password, step->password);
-    account_find(s, d->name, &a);
-    strcpy(d->key, a.key);
-    if (bans_refuses(s->bans, s->loop->now_ms, &d->addr, d->key))
-        refuse(d);
-    else if (!acts_for_himself(d, step->authzid, d->key))
-        fail(d, "nobody may act for another user");
-    else if (a.source == ACCOUNT_UNREADABLE)
-        end(d, ACCOUNTS_TEMPFAIL);
-    else if (is_app_password(d, &a, app))
+    if (!introduce(d, step, &a))
+        return;
+    if (is_app_password(d, &a, app))
         admit(d, &a, app);
     else if (d->unable)
         end(d, ACCOUNTS_TEMPFAIL);
@@ -363,19 +376,11 @@ static void give_scram_keys(void *ctx, const char *authid, struct scram_keys *ou
 /* By SCRAM, or by a certificate whose name is a user's. */
 static void proven(struct dialogue *d, const struct sasl_step *step)
 {
-    struct accounts_server *s = d->server;
     struct account a;
 
-    remember_name(d, step->authid);
-    account_find(s, d->name, &a);
-    strcpy(d->key, a.key);
-    if (bans_refuses(s->bans, s->loop->now_ms, &d->addr, d->key))
-        refuse(d);
-    else if (!acts_for_himself(d, step->authzid, d->key))
-        fail(d, "nobody may act for another user");
-    else if (a.source == ACCOUNT_UNREADABLE)
-        end(d, ACCOUNTS_TEMPFAIL);
-    else if (a.source != ACCOUNT_STORE && a.source != ACCOUNT_FILE)
+    if (!introduce(d, step, &a))
+        return;
+    if (a.source != ACCOUNT_STORE && a.source != ACCOUNT_FILE)
         fail(d, "there is no such user");
     else
         admit(d, &a, NULL);

@@ -161,22 +161,31 @@ static void test_scram_does_not_tell(void **state)
     buf_release(&first);
 }
 
+static void add_app_password(struct fixture *f, char password[64])
+{
+    struct buf answer = { 0 };
+    struct admin_answer out;
+    struct admin_fields row;
+    struct slice text;
+
+    assert_int_equal(admin(f, &answer, "app-add", "user", "joe", "name", "phone", NULL), ADMIN_OK);
+    assert_ok(admin_answer_get(buf_bytes(&answer), &out));
+    assert_true(admin_row_next(&out.rows, &row));
+    text = admin_text(&row, "password");
+    snprintf(password, 64, "%.*s", (int)text.len, text.ptr);
+    buf_release(&answer);
+}
+
 /* A good password is not wrong because nobody can look it up. */
 static void test_36_users_that_cannot_be_read(void **state)
 {
     struct accounts_client c = client_of("EXTERNAL", "192.0.2.1");
     struct fixture *f = *state;
-    struct buf answer = { 0 };
     struct accounts_login *l;
-    struct admin_answer out;
-    struct admin_fields row;
     char password[64];
 
     add_user(f, "joe@example.com", "secret");
-    assert_int_equal(admin(f, &answer, "app-add", "user", "joe", "name", "phone", NULL), ADMIN_OK);
-    assert_ok(admin_answer_get(buf_bytes(&answer), &out));
-    assert_true(admin_row_next(&out.rows, &row));
-    snprintf(password, sizeof password, "%.*s", (int)admin_text(&row, "password").len, admin_text(&row, "password").ptr);
+    add_app_password(f, password);
     for (unsigned skip = 0; skip < 2; skip++) { /* before the hash, and after it */
         fault_arm(skip, true, ENOMEM);
         fault.only = "store_snapshot";
@@ -203,7 +212,6 @@ static void test_36_users_that_cannot_be_read(void **state)
     fault.armed = false;
     assert_int_equal(plain(f, "joe", "secret"), ACCOUNTS_OK);
     assert_true(charge(f, "joe@example.com", 1));
-    buf_release(&answer);
 }
 
 /* ---- changes ------------------------------------------------------------------------------- */
@@ -244,15 +252,10 @@ static void test_app_passwords(void **state)
 {
     struct fixture *f = *state;
     struct buf answer = { 0 };
-    struct admin_answer out;
-    struct admin_fields row;
     char password[64];
 
     add_user(f, "joe@example.com", "secret");
-    assert_int_equal(admin(f, &answer, "app-add", "user", "joe", "name", "phone", NULL), ADMIN_OK);
-    assert_ok(admin_answer_get(buf_bytes(&answer), &out));
-    assert_true(admin_row_next(&out.rows, &row));
-    snprintf(password, sizeof password, "%.*s", (int)admin_text(&row, "password").len, admin_text(&row, "password").ptr);
+    add_app_password(f, password);
     assert_int_equal(strlen(password), PASSWORD_APP_TEXT);
     assert_int_equal(plain(f, "joe", password), ACCOUNTS_OK);
     assert_int_equal(plain(f, "joe", "secret"), ACCOUNTS_OK);
